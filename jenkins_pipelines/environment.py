@@ -57,8 +57,8 @@ class AgentEnvironment(BaseModel):
     `destinations` and `source_image` are references `host[:port]/path[:tag]` without scheme and userinfo.
     `registries` maps a whole reference, or a registry's `host[:port]`, to (user, password). The reference wins, so that
     source and destination of a copy within one registry can have different credentials. `insecure_registries` are
-    `host[:port]`; a registry at a loopback address is always insecure. `variables` are those of the request for a tool
-    that reads a file of variables, `own_variables` what the shuttle adds; None = the pipeline has no such tool.
+    `host[:port]`; a registry at a loopback address is always insecure. `variables` are the request's variables for a
+    tool that reads them from a file (None = the pipeline has no such tool); `own_variables` are added by the shuttle.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)

@@ -17,12 +17,12 @@ PARAMETERS = (
 
 
 def report_state(code: int, text: str) -> Sh:
-    """The build is in this state from now on; it ends the state before."""
+    """Report that the build is in this state from now on, which ends the earlier state."""
     return _calling("report_state", str(code), text)
 
 
 def record_artifact(name: str, *, kind: str, path: str) -> Sh:
-    """Where something that the build has made is stored; `kind` is its type, `path` a URL or a path."""
+    """Record a result of the build that is stored elsewhere; `kind` is its type, `path` a URL or a path."""
     return _calling("record_artifact", name, kind, path)
 
 

@@ -12,7 +12,7 @@ from jenkins_pipelines.kind import PipelineKind, PipelineOptions
 from jenkins_pipelines.models import Pipeline
 
 _SCRIPTS = ("links", "uploads", "packer", "packer_files", "berks", "kitchen", "docker_clean", "packer_image")
-# As for arguments: the agent keeps each as a line of a file that awk reads.
+# The limits of variables, as of arguments: the agent keeps each variable as a line of a file that awk reads.
 _MAX_VARIABLES = 5000
 _MAX_VARIABLES_BYTES = 1024 * 1024
 
@@ -67,7 +67,7 @@ _Patterns = Annotated[str, BeforeValidator(_lines), Field(max_length=10_000), Af
 
 
 class PackerImageOptions(PipelineOptions):
-    """How packer is called, and which steps surround it.
+    """The options of packer, and of the steps before and after it.
 
     `template` is a file or folder of the source; by default `packer.json`, else the source itself if it has files
     `*.pkr.hcl`. `only` and `except` are names of builds, as an array or joined by commas. `keep` is an array of shell

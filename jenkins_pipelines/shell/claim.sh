@@ -81,17 +81,19 @@ refuse_old_curl() {
   exit 1
 }
 
-# temporary_of MARKER: print the folder of packer's temporary files, of the build with this marker. The path is short,
-# because packer makes sockets there (Linux limits their paths to 107 bytes).
+# temporary_of MARKER: print the path of the folder in which packer keeps its temporary files during the build with this
+# marker. The path is short, because packer makes sockets there (Linux limits their paths to 107 bytes).
 temporary_of() {
   place=${TMPDIR:-/tmp}
   [ ${#place} -le 60 ] || place=/tmp
   printf %s "$place/packer-${1%"${1#????????}"}"
 }
 
-# remove_leftovers [BRANCH-]: remove the folders of an earlier build whose agent was lost, and end its processes, which
-# have the marker in its file `marker`. A branch leaves those of other branches alone, which may be running. Its supervisor may still run, and is ended as well: otherwise it would later
-# remove the source folder, which now belongs to this build. A folder is kept while orphan.sh sends the rest of its log.
+# remove_leftovers [BRANCH-]: remove the folders of an earlier build whose agent was lost, and end that build's
+# processes; the file `marker` in its folder has the marker by which they are found. A branch leaves the folders of
+# other branches alone, because those may be running. The supervisor of the earlier build may still run, and is ended as
+# well: otherwise it would later remove the source folder, which now belongs to this build. A folder is kept while
+# orphan.sh sends the rest of its log.
 remove_leftovers() {
   for folder in "$PWD@shuttle-$1"*; do
     if [ -L "$folder" ] || [ ! -d "$folder" ]; then continue; fi

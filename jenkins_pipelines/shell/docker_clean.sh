@@ -17,7 +17,7 @@ clean_docker() {
   done
 }
 
-# remove_images: the same at the end of a build that has failed, without a word.
+# remove_images: remove the same images at the end of a build that has failed, without lines in the log.
 remove_images() {
   for image in $docker_tags $docker_images; do "$docker_path" rmi "$image" </dev/null >/dev/null 2>&1; done
 }

@@ -5,8 +5,8 @@
 #
 # The environment has `arguments`, a file with a line NAME=VALUE for each build argument; `images` and `mounts`, the
 # files to which the lists are appended; and `pass`. The pass `copy` does all of the above. The passes `directives` and
-# `backslash` only list mounts, as a builder reads them that does not know heredocs. In `backslash` that builder does
-# not follow the directive `escape` either.
+# `backslash` only list mounts: they read the Dockerfile like a builder that does not know heredocs, and `backslash`
+# also like one that ignores the directive `escape`.
 BEGIN {
   FS = "\n"
   escape = "\\"

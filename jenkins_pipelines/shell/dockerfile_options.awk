@@ -31,7 +31,8 @@ function read_options(keyword, rest,   cut, size, i, c, quote, option) {
   }
 }
 
-# use_option: list the images and mounts of OPTION. If a mount repeats a field, its last value counts; of `type` all do.
+# use_option: list the images and mounts of OPTION. If a mount repeats a field, the last value counts, but of the field
+# `type` all values count.
 function use_option(keyword, option,   count, fields, i, name, value, types, from, source, id) {
   if (keyword == "run" && option ~ "[^A-Za-z0-9_./,=:@+%~ -]") hide_option(keyword, option)
   if (substr(option, 1, 7) == "--from=") list_image(substr(option, 8))

@@ -36,9 +36,9 @@ log_size() {
   echo "${5:-0}"
 }
 
-# read_chunk: read up to 4 MiB of the log into `chunk`, but nothing beyond `boundary`, unless a chunk is waiting to be
-# acknowledged. Nothing is read either when more than `max_bytes` were sent: the shuttle drops it. `misplaced`:
-# descriptor 3 is not at `offset`.
+# read_chunk: if no chunk is waiting to be acknowledged, read up to 4 MiB of the log into `chunk`, but nothing beyond
+# `boundary`. When more than `max_bytes` were sent, nothing more is read, because the shuttle drops the rest.
+# `misplaced`: descriptor 3 is not at `offset`.
 read_chunk() {
   [ "$chunk_size" = 0 ] || return 0
   [ "$offset" -le "$max_bytes" ] || return 0

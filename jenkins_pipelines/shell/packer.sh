@@ -2,7 +2,7 @@
 # option NAME: print the option.
 option() { cat "$work/environment/options/$1" 2>/dev/null; }
 
-# look_up_programs: before users' code runs, because that code may write into a folder of PATH.
+# look_up_programs: called before users' code runs, because that code may write into a folder of PATH.
 look_up_programs() {
   packer_path=`command -v packer` || packer_path=''
   berks_path=`command -v berks` || berks_path=''
@@ -15,7 +15,8 @@ look_up_programs() {
   [ -z "$awk_path" ] || case `"$awk_path" -W version 2>&1 </dev/null` in mawk*) awk_options='-W interactive' ;; esac
 }
 
-# copy_arguments NAME: a run removes the files of the arguments, so a further run gets a copy, as `arguments_folder`.
+# copy_arguments NAME: copy the files of the arguments to environment/NAME for a further run, because each run removes
+# the files in its `arguments_folder`.
 copy_arguments() {
   mkdir "$work/environment/$1"
   for kind in arguments steering shell_variables; do
@@ -70,8 +71,9 @@ packer_options() {
   [ -z "$parallel" ] || options="$options -parallel-builds=$parallel"
 }
 
-# packer_environment COMMAND…: run the command with what of the agent's environment packer and docker read. packer's
-# temporary files are in a folder that is removed at the end, or by the next build of the workspace (remove_leftovers).
+# packer_environment COMMAND…: run the command with those variables of the agent's environment that packer and docker
+# read. packer's temporary files are in a folder that is removed at the end, or by the next build of the workspace
+# (remove_leftovers).
 packer_environment() {
   temporary=`temporary_of "$marker"`
   mkdir -m 700 "$temporary" ||
@@ -117,7 +119,8 @@ result() {
   [ ! -f "$results/$1" ] || dd bs=64k count=1 <"$results/$1" 2>/dev/null | tr -d '\000' | sed -n "${2:-1}p"
 }
 
-# take_images_of_packer: sets `docker_tags` and `docker_images` to what conclude removes from docker.
+# take_images_of_packer: sets `docker_tags` and `docker_images` to the images that clean_docker removes, or if the build
+# fails, remove_images.
 take_images_of_packer() {
   docker_tags='' docker_images=''
   [ -n "$docker_path" ] && [ "`option clean`" != false ] || return 0

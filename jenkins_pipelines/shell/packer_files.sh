@@ -33,7 +33,7 @@ upload_packer_files() {
   cd "$workspace" || :
 }
 
-# upload_made FILE: packer says that a builder has made it.
+# upload_made FILE: upload a file that a builder has made, as packer says.
 upload_made() {
   name=${1#"$sources"/}
   while [ "$name" != "${name#./}" ]; do name=${name#./}; done
@@ -64,7 +64,7 @@ upload_matches() {
   done
 }
 
-# upload_one FILE: upload it once. Files in dist/ have other names, and follow.
+# upload_one FILE: upload the file once. Those in dist/ are left to upload_dist, which names them without that folder.
 upload_one() {
   case $1 in dist/*) return 0 ;; esac
   case $sent in *"$newline$1$newline"*) return 0 ;; esac

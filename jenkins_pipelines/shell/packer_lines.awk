@@ -1,13 +1,14 @@
 # Turns the lines of `packer build -machine-readable` into text for people, and collects what they say of results.
 #
 # A line is `time,target,kind,field,…`; commas and line ends in a field are escaped. Any other line is printed as is.
-# The environment has `only` and `kind`, as for packer_variables.awk, and `folder`, which has its file `builds`, and
-# `manifests`, the lines with the ids of earlier runs in the manifests of the source. It gets:
+# The environment has `only` and `kind`, as for packer_variables.awk, and `folder`. That folder has the file `builds` of
+# packer_variables.awk, and `manifests`: the lines with the ids of earlier runs in the manifests of the source. This
+# program writes into it:
 #   outcome  nothing_built or no_such_builder, with names, if no build has an artifact
 #   error    the name of the first build that failed, a tab, and its error as one line
 #   report   a report for the shuttle: references to artifacts, the first docker image and its digest; JSON
 #   files    the files of `file` builders, one per line
-#   listed_files   the same of those that only a manifest lists: a later step may have removed them
+#   listed_files   the files that only a manifest lists, one per line: a later step may have removed them
 #   tags, images   what is to be removed from docker, separated by blanks
 BEGIN {
   FS = "\n"
@@ -53,8 +54,8 @@ function show(kind, text) {
   fflush()
 }
 
-# The text of a field. `\n` is a line end where packer itself makes one; elsewhere it may be a part of a value that the
-# log masks, and of which a part would be shown.
+# The text of a field. `\n` becomes a line end where packer itself makes one. Elsewhere it may be in a secret value: the
+# log would not mask that value completely if it were divided into lines.
 function text_of(field) {
   gsub(/%!\(PACKER_COMMA\)/, ",", field)
   gsub(/\\r\\n/, "\\n", field)

@@ -2,8 +2,9 @@
 # of all variables here begin with shuttle_: an assignment to the name of an argument would change what packer sees.
 #
 # packer_step PACKER AWK OPTIONS_OF_AWK FOLDER TEMPLATE KIND ONLY EXCEPT VALIDATE INIT VARIABLES_AWK LINES_AWK OPTION…
-# KIND is json or hcl, VALIDATE and INIT are yes or empty. FOLDER has variables/given and variables/own. It gets the
-# file `outcome`, whose first line says why the build has failed or can be, and the files of packer_lines.awk.
+# KIND is json or hcl, VALIDATE and INIT are yes or empty. FOLDER has variables/given and variables/own. This script
+# writes into it the file `outcome`, whose first line is the reason if the build has failed or may have failed, and the
+# files of packer_lines.awk.
 shuttle_packer=$1 shuttle_awk=$2 shuttle_live=$3 shuttle_folder=$4 shuttle_template=$5 shuttle_kind=$6 shuttle_only=$7
 shuttle_except=$8 shuttle_validates=$9
 shift 9

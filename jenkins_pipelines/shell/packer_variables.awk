@@ -1,10 +1,15 @@
 # Makes packer's file of variables from the build's, and checks the request against what `packer inspect` says.
 #
 # The environment has `status`, the exit status of inspect; `kind`, json or hcl; `only`, names joined by commas; and
-# `folder`, which has the files `inspected`, `variables/given` and `variables/own`, the latter with one "name":"value"
-# per line, and `variables/collections` with one "name":value. The arguments are the files of an HCL template. Gets: `warnings`, lines of the log; `outcome`, written if packer need not be started: a reason, the names
-# that it is about, and the names that there are; `builds`, the names of the template's builds. A variable that the template does not declare is left out: packer
-# would refuse the file, warn of what the shuttle adds, or say nothing.
+# `folder`. That folder has the output of inspect in the file `inspected`, and the variables in three files:
+# `variables/given` and `variables/own` with one "name":"value" per line, `variables/collections` with one "name":value.
+# This program's arguments are the files of the template. It prints the file of variables, and writes into `folder`:
+#   warnings   lines of the log
+#   outcome    if packer need not be started: a reason, the names that are wrong, and for a builder the names to choose
+#              from
+#   builds     the names of the template's builds
+# A variable that the template does not declare is left out: packer would refuse the file, warn of the variables that
+# the shuttle adds, or say nothing.
 BEGIN {
   folder = ENVIRON["folder"]
   is_json = ENVIRON["kind"] == "json"
@@ -57,7 +62,8 @@ function read_hcl(line, text, n, i) {
   }
 }
 
-# packer takes a string for no HCL variable of another type than string, number and bool, and `inspect` shows no types.
+# If the type of an HCL variable is not string, number or bool, packer accepts no string as its value. `inspect` shows
+# no types, so they are read from the template.
 function read_collections(i, line, name, pair) {
   while ((getline pair < (folder "/variables/collections")) > 0) collection[name_in(pair)] = pair
   for (i = 1; i < ARGC; i++) {

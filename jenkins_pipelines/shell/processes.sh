@@ -80,8 +80,8 @@ start() {
 }
 
 # read_status: read new status lines. If the runner is gone without a line `ended`, the build has killed it, and counts
-# as ended with 137. The runner has to be missing in two calls: it may have written its last line after the first one
-# had read. Before its first line has come, the runner counts as running until `start_by`.
+# as ended with 137. The runner has to be missing in two calls: it may have written its last line after the first call
+# had read the file. Before its first line has come, the runner counts as running until `start_by`.
 read_status() {
   while read -r word value <&6; do
     case $value in *[!0-9]* | 0?* | ????????*) continue ;; esac
@@ -157,7 +157,8 @@ run() {
   return "$ended"
 }
 
-# end_failed_build COMMAND…: end the build with the command's exit status. env and its variables are not what failed.
+# end_failed_build COMMAND…: end the build with the command's exit status. The message names the program that failed,
+# not the `env` and the variables in front of it.
 end_failed_build() {
   while [ $# -gt 1 ] && case $1 in env | */env | *=*) ;; *) false ;; esac; do shift; done
   fail build_failed "${1##*/} ended with exit status $ended." "$ended"

@@ -32,7 +32,7 @@ report_state() {
   report_post states "{\"state\":$1,\"status\":\"$report_status\"}"
 }
 
-# record_artifact NAME TYPE PATH: where something that the build has made is stored.
+# record_artifact NAME TYPE PATH: record a result of the build that is stored elsewhere.
 record_artifact() {
   report_name=`report_text "$1"` report_type=`report_text "$2"` report_place=`report_text "$3"`
   report_name="\"artifact_name\":\"$report_name\",\"artifact_type\":\"$report_type\""
