@@ -1,4 +1,4 @@
-"""The address of the service: what is connected to, what of it may be shown, where a redirect may lead."""
+"""The address of the service: its connection, the part that may be shown, and the redirects that may be followed."""
 
 import http.client
 from typing import Mapping, Optional
@@ -82,7 +82,7 @@ class Address:
         return path
 
     def _proxy(self, environment: Mapping[str, str]) -> Optional[SplitResult]:
-        """Like curl, which agents use beside this tool: HTTP_PROXY counts only in lower case."""
+        """The proxy of the environment, chosen as by curl: HTTP_PROXY in capitals is ignored, HTTPS_PROXY is not."""
         scheme = self.scheme
         url = environment.get(scheme + "_proxy") or (environment.get("HTTPS_PROXY") if scheme == "https" else None)
         if not url or _excluded(self.name, environment):
@@ -104,7 +104,7 @@ def redirected_address(origin: Address, location: Optional[str]) -> Address:
     """Return the address that a redirect names.
 
     Raises:
-        CommandError: It is on another host, or none.
+        CommandError: It is missing, is no URL, or is on another host.
     """
     try:
         parts = urlsplit(urljoin(origin.shown(), location or ""))

@@ -1,7 +1,7 @@
 """bldst checkpoint: the artifacts and variables that a build needs to continue, and then the state.
 
-A file is uploaded. The state is the last request, so a build that has it has everything else as well. If one of them
-fails, the command can be repeated: the service answers what it has recorded already like the first time.
+Files are uploaded. The state is sent last, so a build that has the state has its artifacts and variables, too. If a
+request fails, repeat the command: for a part that it has recorded already, the service gives the same answer again.
 """
 
 import hashlib

@@ -105,7 +105,7 @@ class Client:
     def _send_file(
         self, connection: http.client.HTTPConnection, method: str, target: str, file: BinaryIO, headers: Dict[str, str]
     ) -> None:
-        """Send a file; the limit of time is that of each part of it, because a large one takes longer."""
+        """Send a file; the timeout applies to each block of it, because a large file takes longer."""
         connection.sock.settimeout(self._timeout_seconds)
         file.seek(0)
         with suppress(BrokenPipeError, ConnectionResetError):  # if it is refused unread, the answer says why

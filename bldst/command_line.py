@@ -183,7 +183,7 @@ def _positional(name: str, word: str) -> str:
 
 
 def _described(wanted: List[str]) -> str:
-    """The positionals that a line without them needs."""
+    """The required positionals, for the error of a line that lacks them."""
     needed = [name for name in wanted if not name.endswith(("?", "..."))]
     words = ["the id of a build (or BLDST_BUILD_ID)" if name == BUILD else name.upper() for name in needed]
     return " and ".join(words)

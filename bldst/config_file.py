@@ -73,7 +73,7 @@ class ConfigFile:
         self._write()
 
     def _write(self) -> None:
-        """Replace the file at once, readable for its owner only."""
+        """Replace the file atomically; only its owner can read it."""
         if not self.path:
             raise CommandError("there is no place for the settings: set HOME, or use --config FILE")
         from tempfile import mkstemp
@@ -94,7 +94,7 @@ def config_path(environment: Mapping[str, str], chosen: Optional[str]) -> Option
 
 
 def _key_and_value(line: str) -> Optional[Tuple[str, str]]:
-    """Read one line; None if it is something else."""
+    """Read one line; None if it is not `key: value`."""
     key, colon, rest = line.partition(":")
     if not colon or not key.replace("_", "").replace("-", "").isalnum() or (rest and not rest[0].isspace()):
         return None

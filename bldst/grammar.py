@@ -46,7 +46,7 @@ class Option:
 
 
 class Dialect:
-    """Fields that a command line has by itself if it contains one of the options `marks`."""
+    """Default values of fields, for a command line that contains one of the options `marks`."""
 
     def __init__(self, marks: str, defaults: Fields) -> None:
         self.marks = frozenset(marks.split())

@@ -1,4 +1,4 @@
-"""The values of options: what each kind of option takes, and what is said about a value that it does not take."""
+"""Reads the values of options: for each kind of option a function, which raises UsageError for other values."""
 
 import json
 from typing import Any, List
@@ -6,7 +6,7 @@ from typing import Any, List
 from bldst.errors import UsageError
 
 NOT_AN_ID = ("", "null")
-"""What a shell variable contains after a failed look-up, the second one if it was made with jq."""
+"""The value of a shell variable after a failed look-up: empty, or `null` if jq printed it."""
 
 
 def read_value(kind: str, name: str, text: str) -> Any:

@@ -8,7 +8,7 @@ from bldst.run import Run
 _ORCHESTRATION = ("platform", "pipeline", "job")
 _MASKED = "******"
 _OWN = ("BUILD_ID", "RESUME_FROM_STATE", "LAST_SUCCESSFUL_STATE")
-# Names by which a line to source would change how the shell, the loader or this tool works.
+# Variables that change how the shell, the loader or this tool works. The lines for a shell must not set them.
 _STEERING = frozenset(
     [
         "PATH",
@@ -48,7 +48,7 @@ _STEERING_PREFIXES = ("LD_", "DYLD_", "BASH_", "BLDST_", "BUILDSTATE_", "PYTHON"
 
 
 def resume(run: Run) -> int:
-    """Ask for a successor of the build; print what it continues with, and the request in it."""
+    """Ask for a successor of the build; print the context from which it continues, with the request as one field."""
     config = {name: run.fields.pop(name) for name in _ORCHESTRATION if name in run.fields}
     body: Dict[str, Any] = {"request_source": "bldst", **run.fields}
     if config:

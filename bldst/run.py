@@ -105,11 +105,11 @@ class Run:
         return text[:-1] if text.endswith("\n") else text
 
     def confirm(self) -> None:
-        """Ask whether the command is meant.
+        """Ask for a confirmation, if the command needs one.
 
         Raises:
             UsageError: There is nobody to ask.
-            CommandError: It is not.
+            CommandError: The answer is not yes.
         """
         if not self.command.confirm or self.fields.get("yes"):
             return

@@ -104,7 +104,7 @@ def _store(run: Run, name: str, value: str, shown: str) -> int:
     if in_environment is not None:
         run.say("the environment has another one, which is used instead")
     elif name == "jwt_token" and run.settings.file.values.get("api_key"):
-        run.say("the stored key is used before it: bldst auth clear-key")
+        run.say("the stored key is used instead of the token: to remove the key, run bldst auth clear-key")
     return 0
 
 

@@ -45,7 +45,7 @@ def _fields(data: Any, separator: str) -> Iterator[str]:
 
 
 def _columns(rows: List[Any], columns: Sequence[str]) -> Sequence[str]:
-    """The columns of the table that the rows have; without any, all fields that are no lists or objects."""
+    """Those of `columns` that the rows have; if they have none, all fields that are neither lists nor objects."""
     first = rows[0] if rows and isinstance(rows[0], dict) else {}
     known = [name for name in columns if name.partition(".")[0] in first]
     return known or [name for name, value in first.items() if not isinstance(value, (dict, list))] or ["value"]

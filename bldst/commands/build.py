@@ -5,7 +5,7 @@ from bldst.grammar import BUILD, Command, Fields, Noun, Option
 _STATE = Option("--state", "state_code", "code", about="the state's number or name")
 # Jenkins jobs count to 999: their 100 is not the end of the build.
 _STATE_CODE = Option(
-    "--state-code", "state_code", "code", also={100: {"final": False}}, about="like --state; 100 ends nothing"
+    "--state-code", "state_code", "code", also={100: {"final": False}}, about="like --state; 100 does not end the build"
 )
 _STATUS = Option("--status", "status", about="text for this state")
 _MESSAGE = Option("--message", "message")
@@ -214,7 +214,7 @@ TABLE = (
                 "watch",
                 "Print the states of a build until it ends",
                 positionals=BUILD,
-                options=(Option("--interval", "interval", "int", about="seconds between two looks; 5"),),
+                options=(Option("--interval", "interval", "int", about="seconds between two requests; 5"),),
                 run="watch:watch",
             ),
         ),
