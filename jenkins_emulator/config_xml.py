@@ -126,7 +126,7 @@ def set_description(root: ElementTree.Element, text: str) -> None:
 
 
 def adopt_options(root: ElementTree.Element, options: Options) -> bool:
-    """Write the script's options into the job's properties, as Jenkins does after a build; whether any changed."""
+    """Write the script's options into the job's properties, as Jenkins does after a build; True if any changed."""
     before = ElementTree.tostring(root)
     root.set("plugin", "workflow-job@2.40")
     actions = root.find("actions")

@@ -1,8 +1,8 @@
 """The raw log file of a build: engine lines have hidden notes, which most readers do not get.
 
-Jenkins' offsets (X-Text-Size) count the raw bytes: notes included, line ends as written. progressiveText has CRLF for
-every lone LF (in the newer generation with notes), consoleText the line ends as written; a start inside a note shows
-the rest of its base64.
+Jenkins' offsets (X-Text-Size) count the raw bytes: notes included, line ends as written. progressiveText has CRLF
+instead of every lone LF, and in the newer generation it has the notes. consoleText has the line ends as written. A
+reader that starts inside a note gets the rest of the note's base64.
 """
 
 import base64

@@ -18,7 +18,10 @@ class BadNameError(Exception):
 
 
 def check_name(name: str, *, refuses_trailing_dot: bool) -> None:
-    """Check a name by Jenkins' rules in its order. Double spaces are curly quotes that the header lost (recorded)."""
+    """Check a name by Jenkins' rules, in Jenkins' order.
+
+    Where a text has two spaces, or one at its end, Jenkins' message has a curly quote that the header lost (recorded).
+    """
     if not name:
         raise BadNameError("No name is specified")
     if name in (".", ".."):
