@@ -7,7 +7,7 @@ from typing import Any, Literal, Protocol
 
 from shuttle.build import Api, Build, Status
 
-# The event that no status has: a CI system is called to resume a record (docs/state.md).
+# The name of the only event that is not a status: the call of a CI system that is to resume a record (docs/state.md).
 RESUME_EVENT: Literal["resume"] = "resume"
 # The older API's words for statuses; a status that is not listed has the same word there.
 LEGACY_STATUSES = {Status.QUEUED: Status.PENDING, Status.TIMEDOUT: Status.FAILED}

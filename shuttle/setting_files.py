@@ -8,7 +8,8 @@ from pydantic import BaseModel, SecretStr
 
 # Far more than the credentials of many registries need.
 MAX_FILE_BYTES = 1024 * 1024
-# Not SecretStr, but credentials: half of a pair, and values of arguments that requests may declare secret.
+# They are no SecretStr, but files keep them secret, too: S3_ACCESS_KEY is half of a pair of credentials, and requests
+# may declare arguments of EXTRA_BUILD_ARGS secret.
 _ALSO_SECRET = frozenset({"S3_ACCESS_KEY", "EXTRA_BUILD_ARGS"})
 
 

@@ -40,7 +40,7 @@ class Worker:
     def __init__(self, services: Services, sinks: dict[EndpointKind, Sink]) -> None:
         """`sinks` maps a kind of sink to its implementation."""
         self._services = services
-        # One for all requests to this process: it lets those that resume the same build wait for each other.
+        # One object for all requests to this process: with it, requests that resume the same build wait for each other.
         self.acceptance = Acceptance(services)
         self._resumes = AutoResumes(services, self.acceptance, self._add_accepted)
         self._forwarding = LogForwarding(services, sinks)

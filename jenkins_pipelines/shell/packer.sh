@@ -87,7 +87,7 @@ packer_environment() {
   try run "$sources" "$env_path" "$@"
 }
 
-# run_packer: validate and build; fails with the reason if packer does, or has built nothing.
+# run_packer: validate and build; fails with the reason if packer fails, or has built nothing.
 run_packer() {
   [ -n "$packer_path" ] || fail no_packer 'The agent has no packer; install it there.'
   [ -n "$awk_path" ] || fail no_awk 'The agent has no awk, which reads what packer says; install it there.'

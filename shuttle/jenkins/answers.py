@@ -219,7 +219,7 @@ def queued_item(answer: JenkinsResponse) -> int | None:
 
 
 def failure(answer: JenkinsResponse, what: str) -> ShuttleError:
-    """The error for an unexpected status; `what` completes "Jenkins did not …".
+    """The error for an unexpected status; `what` completes "Jenkins was asked to …".
 
     Callers handle 404 themselves: it is valid only from a healthy Jenkins.
     """

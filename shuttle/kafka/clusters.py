@@ -80,7 +80,7 @@ class _Cluster:
 
     @property
     def in_use(self) -> bool:
-        """Whether something is being sent, waits to be sent, or a producer is connected."""
+        """Whether something is being sent or waits to be sent, or a producer is connected."""
         starting = self._starting
         unconnected = starting is None or (starting.done() and self._unusable(starting))
         return bool(self._waiting or self._sending or self._ending) or not unconnected

@@ -91,7 +91,8 @@ def _base64(value: bytes) -> Iterator[bytes]:
 def _base64_from(value: bytes, before: int) -> list[bytes]:
     """The base64 characters of the value with `before` bytes in front of it, in both alphabets.
 
-    The first form is that of a value inside a longer text, the others that of a value at its end, without and with `=`.
+    The first form is that of a value inside a longer text. The others are those of a value at its end, without and
+    with `=`.
     """
     encoded = base64.b64encode(bytes(before) + value)
     ending = encoded[_first(before) :]
