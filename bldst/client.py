@@ -76,6 +76,7 @@ class Client:
         self, method: str, address: Address, content: Union[bytes, BinaryIO, None], headers: Dict[str, str]
     ) -> Answer:
         started = time.monotonic()
+        limit = f"{self._timeout_seconds:g} s (BLDST_TIMEOUT)"
         deadline = started + self._timeout_seconds
         connection = self._connect(address)
         target = address.target(self._environment)
@@ -85,12 +86,10 @@ class Client:
                 connection.request(method, target, content, headers)
             else:
                 self._send_file(connection, method, target, content, headers)
-                deadline = time.monotonic() + _STORING_SECONDS
+                deadline, limit = time.monotonic() + _STORING_SECONDS, f"{_STORING_SECONDS:g} s after the file was sent"
             answer = _read_answer(connection, deadline, address)
         except socket.timeout:  # until Python 3.9 it is no TimeoutError
-            raise CommandError(
-                f"{address.host} did not answer within {self._timeout_seconds:g} s (BLDST_TIMEOUT)"
-            ) from None
+            raise CommandError(f"{address.host} did not answer within {limit}") from None
         except http.client.IncompleteRead:
             raise CommandError(f"{address.host} closed the connection in the middle of its answer") from None
         except (OSError, http.client.HTTPException) as error:
