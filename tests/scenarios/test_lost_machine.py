@@ -7,9 +7,11 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from pathlib import Path
 
+import psycopg
 import pytest
 from aiohttp import web
 
+from shuttle.objects.names import piece_object
 from tests.support.faulty_proxy import FaultyProxy, faulty_proxy
 from tests.support.on_postgres import OnPostgres, on_postgres
 from tests.support.product import Product, Receiver, end_agents, running_product
@@ -52,10 +54,21 @@ async def whole_log(product: Product, receiver: Receiver) -> bytes:
 
 
 async def until_kept(product: Product, text: bytes) -> None:
-    """Wait until the log's pieces in the bucket have this text."""
+    """Wait until pieces in the bucket have this text, and are recorded as stored."""
     build_uuid = (await product.build("app", "1"))["build_uuid"]
     assert product.postgres is not None
-    await product.postgres.until("log_pieces", lambda: text in pieces_of(product, build_uuid))
+    await product.postgres.until("log_pieces", lambda: text in recorded_pieces_of(product, build_uuid))
+
+
+def recorded_pieces_of(product: Product, build_uuid: str) -> bytes:
+    """The pieces from which a log is restored: their rows are recorded before and after the objects are stored."""
+    assert product.postgres is not None
+    stored = (
+        "SELECT offset_bytes, size_bytes FROM log_pieces WHERE stored_at IS NOT NULL AND build_uuid = %s ORDER BY 1"
+    )
+    with psycopg.connect(product.postgres.settings["DATABASE_URL"]) as connection:
+        rows = connection.execute(stored, (build_uuid,)).fetchall()
+    return b"".join(product.postgres.object_of(piece_object(build_uuid, *row)) or b"" for row in rows)
 
 
 def pieces_of(product: Product, build_uuid: str) -> bytes:
