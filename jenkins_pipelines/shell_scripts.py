@@ -82,4 +82,8 @@ def _quoted(script: str) -> str:
 @cache
 def _without_comments(script: str) -> str:
     lines = script.splitlines(keepends=True)
-    return "".join(line for line in lines if line.strip() and not line.lstrip().startswith("# "))
+    return "".join(line for line in lines if line.strip() and not _is_comment(line.strip()))
+
+
+def _is_comment(line: str) -> bool:
+    return line == "#" or line.startswith("# ")

@@ -1,11 +1,11 @@
 
 # refuse_source: fail because the source image could not be read; the log's last line decides between the two reasons.
 refuse_source() {
-  said=`last_line`
-  case $said in
+  line=`last_line`
+  case $line in
     *'manifest unknown'* | *'name unknown'* | *'not found'* | *'does not exist'* | *'404'*)
-      fail image_not_found "The source image $source_image does not exist: $said" ;;
-    *) fail source_refused "The registry refused to send the source image $source_image: $said" ;;
+      fail image_not_found "The source image $source_image does not exist: $line" ;;
+    *) fail source_refused "The registry refused to send the source image $source_image: $line" ;;
   esac
 }
 

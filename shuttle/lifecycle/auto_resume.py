@@ -1,4 +1,4 @@
-"""Resumes failed builds by themselves, if their requests said so and the failure may not happen again."""
+"""Resumes failed builds by themselves if their requests ask for it and the failure may not happen again."""
 
 import asyncio
 from collections.abc import Callable

@@ -168,14 +168,14 @@ def _given_variables(build: Build, spec: BuildSpec, public_url: str, branch: str
     resumes = spec.resumes
     if platform is not None and resumes is not None:
         resumes = resumes.platforms.get(platform, resumes)
-    said = _git_variables(build, spec.request) | _resume_variables(resumes)
+    variables = _git_variables(build, spec.request) | _resume_variables(resumes)
     if PIPELINES[spec.request.pipeline].needs_destination:
-        return said  # they become build arguments, and would put the token into an image
+        return variables  # they become build arguments, and would put the token into an image
     api_url = f"{public_url.rstrip('/')}{STATE_PATH}"
     if platform is None:
-        return said | _bldst_variables(build.build_uuid, spec.state_token, api_url)
+        return variables | _bldst_variables(build.build_uuid, spec.state_token, api_url)
     own = _bldst_variables(spec.children[platform], spec.state_tokens[platform], api_url)
-    return said | own | {"PLATFORM": platform}
+    return variables | own | {"PLATFORM": platform}
 
 
 def _template_variables(own: dict[str, str]) -> dict[str, str]:

@@ -28,14 +28,14 @@ class RecordRequest:
     """A request for a record, by any of the routes that create one.
 
     `project` None = `default`. `number` None = the next number of the project. `references` are ids or names of
-    reference data that must exist, `labels` are names that need not. `said` has all other fields that are recorded.
+    reference data that must exist, `labels` are names that need not. `fields` has all other fields that are recorded.
     """
 
     project: str | None
     number: str | None
     references: Mapping[Kind, str]
     labels: Mapping[str, str]
-    said: Mapping[str, Any]
+    fields: Mapping[str, Any]
     metadata: Mapping[str, Any]
     state_code: int = 0
     parent: Build | None = None
@@ -76,7 +76,7 @@ async def accept_record(request: RecordRequest, services: Services) -> AcceptedR
             request_fingerprint=services.vault.fingerprint(content),
             same_request=partial(services.vault.matches, content),
             labels={**request.labels, **named},
-            said={**request.said, **({} if request.number is None else {"build_number": request.number})},
+            fields={**request.fields, **({} if request.number is None else {"build_number": request.number})},
             metadata_json=compact_json(metadata),
             state_code=request.state_code,
             parent_uuid=None if request.parent is None else request.parent.build_uuid,
@@ -110,7 +110,7 @@ def _comparable(request: RecordRequest) -> dict[str, Any]:
     return {
         "references": {kind.value: key for kind, key in request.references.items()},
         "labels": dict(request.labels),
-        "said": dict(request.said),
+        "said": dict(request.fields),  # the word of stored fingerprints: another one would make a repeated call a 409
         "metadata": dict(request.metadata),
         "state_code": request.state_code,
         "parent": None if request.parent is None else request.parent.build_uuid,

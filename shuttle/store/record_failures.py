@@ -68,9 +68,9 @@ def record_failure(tx: Tx, build_uuid: str, report: FailureReport) -> tuple[Buil
     build = lock_written(tx, build_uuid)
     code = build.state_code if report.code in {None, -1} else report.code
     known = failures_of(tx, build.build_uuid)
-    said = (code, report.kind, report.message, report.component, report.retry_attempt, report.details or None)
+    reported = (code, report.kind, report.message, report.component, report.retry_attempt, report.details or None)
     for row in known[-1:]:
-        if said == (row.state_code, row.kind, row.message, row.component, row.retry_attempt, row.details or None):
+        if reported == (row.state_code, row.kind, row.message, row.component, row.retry_attempt, row.details or None):
             return build, row
     if build.state.final:
         raise EndedBuildError

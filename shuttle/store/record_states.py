@@ -168,10 +168,10 @@ def _is_repeat(last: StateRow, code: int, status: str | None, report: StateRepor
     """
     if (last.code, last.status) != (code, status):
         return False
-    known, said = dict(last.details or {}), dict(report.details or {})
+    known, reported = dict(last.details or {}), dict(report.details or {})
     if _is_completed(status):
-        return report.message in {None, last.message} and known | said == known
-    return (last.message, known) == (report.message, said)
+        return report.message in {None, last.message} and known | reported == known
+    return (last.message, known) == (report.message, reported)
 
 
 def _is_completed(status: str | None) -> bool:

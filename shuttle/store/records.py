@@ -24,8 +24,8 @@ DEFAULT_PROJECT = "default"
 class NewRecord:
     """A checked request for a record.
 
-    `build_id` None = the app's next number. `said` has the fields that the creator gave besides the labels. `pending` =
-    the build has not begun: it resumes another one, and its CI system still has to start it.
+    `build_id` None = the app's next number. `fields` are those of the request that are recorded, without the labels.
+    `pending` = the build has not begun: it resumes another one, and its CI system still has to start it.
     """
 
     build_uuid: str
@@ -35,7 +35,7 @@ class NewRecord:
     request_fingerprint: str
     same_request: Callable[[str], bool] = field(repr=False)
     labels: Mapping[str, str]
-    said: Mapping[str, Any]
+    fields: Mapping[str, Any]
     metadata_json: str = "null"
     state_code: int = 0
     parent_uuid: str | None = None
@@ -119,7 +119,7 @@ def _row(tx: Tx, new: NewRecord, build_id: str) -> dict[str, Any]:
         "deadline_at": tx.now.steady,
         "timeout_seconds": 0,
         "state_code": new.state_code,
-        "record": dict(new.said),
+        "record": dict(new.fields),
         "called_steady_at": tx.now.steady,
         "parent_uuid": new.parent_uuid,
         "resume_from": new.resume_from,
@@ -182,8 +182,8 @@ def note_call(tx: Tx, build_uuid: str) -> None:
     tx.execute(builds.update().where(*of_build).values(called_steady_at=tx.now.steady))
 
 
-def say_of_record(tx: Tx, build: Build, said: Mapping[str, Any]) -> Build:
-    """Add these fields to the build's column `record`, for example the id of its image."""
-    values = {"record": {**(build.record or {}), **said}}
+def add_fields(tx: Tx, build: Build, fields: Mapping[str, Any]) -> Build:
+    """Add or replace these fields in the build's column `record`, for example the id of its image."""
+    values = {"record": {**(build.record or {}), **fields}}
     tx.execute(builds.update().where(builds.c.build_uuid == build.build_uuid).values(values))
     return reread(tx, build)

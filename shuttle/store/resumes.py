@@ -45,7 +45,7 @@ class ResumeContext:
 class NewResume:
     """A request to resume a record. `build_id` None = `<old>-r1`, `-r2` and so on.
 
-    `number` is `build_id` as the caller wrote it. `state_code` None = the state that failed. `said` has the fields of
+    `number` is `build_id` as the caller wrote it. `state_code` None = the state that failed. `fields` has the fields of
     the request that are recorded. `call` asks the CI system to resume the record.
     """
 
@@ -53,7 +53,7 @@ class NewResume:
     build_id: str | None
     number: str | None
     state_code: int | None
-    said: Mapping[str, Any]
+    fields: Mapping[str, Any]
     request_fingerprint: str
     same_request: Callable[[str], bool] = field(repr=False)
     call: NewCall | None = None
@@ -167,7 +167,7 @@ def resume_record(tx: Tx, build_uuid: str, new: NewResume) -> tuple[Build, bool]
     check_resumable(build, context)
     build_id = new.build_id or free_id(tx, build.app_id, build.build_id, "r")
     number = new.number or f"{_number_of(build)}{build_id.removeprefix(build.build_id)}"
-    resume = {**new.said, "resume_from_state": context.resume_from_state}
+    resume = {**new.fields, "resume_from_state": context.resume_from_state}
     record = NewRecord(
         build_uuid=new.build_uuid,
         app_id=build.app_id,
@@ -176,7 +176,7 @@ def resume_record(tx: Tx, build_uuid: str, new: NewResume) -> tuple[Build, bool]
         request_fingerprint=new.request_fingerprint,
         same_request=new.same_request,
         labels=build.labels,
-        said={**_inherited(build), "build_number": number, "resume": resume},
+        fields={**_inherited(build), "build_number": number, "resume": resume},
         metadata_json=build.metadata_json,
         state_code=context.resume_from_state,
         parent_uuid=build.parent_uuid,

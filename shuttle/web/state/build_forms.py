@@ -50,7 +50,7 @@ def build_entry(
     children: Sequence[Build] = (),
 ) -> BuildEntry:
     """The build for display."""
-    said = build.record or {}
+    record = build.record or {}
     platform, os_version, image_type = (labels[label] for label in labels_of(build))
     ids = f"{quote(build.app_id, safe='')}/{quote(build.build_id, safe='')}"
     began_at, changed_at = build.running_at or build.accepted_at, build.finished_at or build.running_at
@@ -58,16 +58,16 @@ def build_entry(
         id=build.build_uuid,
         build_id=build.build_uuid,
         build_number=short(number_of(build)),
-        name=str(said.get("name") or number_of(build)),
+        name=str(record.get("name") or number_of(build)),
         app_id=build.app_id,
         url=f"{base_url}/{ids}",
         project_id=project_id_of(build.app_id),
         platform_id=platform.reference_id,
         os_version_id=os_version.reference_id,
         image_type_id=image_type.reference_id,
-        created_by=short(str(said.get("created_by") or "shuttle")),
-        concourse_pipeline_url=said.get("concourse_pipeline_url"),
-        concourse_job_name=said.get("concourse_job_name"),
+        created_by=short(str(record.get("created_by") or "shuttle")),
+        concourse_pipeline_url=record.get("concourse_pipeline_url"),
+        concourse_job_name=record.get("concourse_job_name"),
         current_state=build.state_code or 0,
         status=status_of(build),
         reason=build.reason,
@@ -75,13 +75,13 @@ def build_entry(
         start_time=instant_text(began_at),
         end_time=_instant(build.finished_at),
         duration_seconds=_seconds(began_at, build.finished_at),
-        ami_id=said.get("ami_id"),
-        image_id=said.get("image_id") or build.image,
-        packer_manifest=said.get("packer_manifest"),
+        ami_id=record.get("ami_id"),
+        image_id=record.get("image_id") or build.image,
+        packer_manifest=record.get("packer_manifest"),
         created_at=instant_text(build.accepted_at),
         updated_at=instant_text(changed_at or build.accepted_at),
-        description=said.get("description") or build.human_readable_info,
-        commit_hash=said.get("commit_hash") or build.source.commit,
+        description=record.get("description") or build.human_readable_info,
+        commit_hash=record.get("commit_hash") or build.source.commit,
         metadata=json.loads(build.metadata_json),
         labels=dict(build.labels),
         parent_id=build.parent_uuid,

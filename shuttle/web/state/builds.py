@@ -14,7 +14,7 @@ from shuttle.store.projects import projects_of_apps, referred_project
 from shuttle.store.record_failures import end_record, failures_of
 from shuttle.store.record_lists import BuildFilter, page_of_records
 from shuttle.store.record_states import StateReport, lock_written, record_state, states_of
-from shuttle.store.records import children_of, note_call, say_of_record
+from shuttle.store.records import add_fields, children_of, note_call
 from shuttle.store.references import Kind, references_of_labels
 from shuttle.store.tx import Tx
 from shuttle.web import SERVICES
@@ -28,7 +28,7 @@ from shuttle.web.state.builds_named import build_in
 from shuttle.web.state.details import InvalidShapeError, invalid, invalid_field
 from shuttle.web.state.pages import PAGE_QUERY, page_of
 
-_SAID = ("name", "created_by", "concourse_pipeline_url", "concourse_job_name", "description", "commit_hash")
+_FIELDS = ("name", "created_by", "concourse_pipeline_url", "concourse_job_name", "description", "commit_hash")
 _CHANGED = ("ami_id", "image_id", "packer_manifest")
 _STATUSES = {
     "completed": State.SUCCEEDED,
@@ -58,15 +58,15 @@ async def post_build(request: web.Request) -> web.StreamResponse:
     """`POST /-/state/builds`: the record of a build that another CI system runs; with a state token, a child."""
     body = await read_shape(request, NewBuildBody)
     given = body.given()
-    said = {name: given[name] for name in _SAID if name in given}
+    fields = {name: given[name] for name in _FIELDS if name in given}
     if "pipeline_url" in given:
-        said.setdefault("concourse_pipeline_url", given["pipeline_url"])
+        fields.setdefault("concourse_pipeline_url", given["pipeline_url"])
     record = RecordRequest(
         project=body.project_id,
         number=body.build_number or body.build_id or body.name,
         references={kind: given[f"{kind}_id"] for kind in _LABEL_KINDS if f"{kind}_id" in given},
         labels={kind.value: given[kind.value] for kind in _LABEL_KINDS if kind.value in given},
-        said=said,
+        fields=fields,
         metadata=body.metadata or {},
         state_code=body.start_state or 0,
         parent=request.get(STATE_BUILD),
@@ -162,10 +162,10 @@ async def put_build(request: web.Request) -> web.StreamResponse:
 def _change(tx: Tx, build_uuid: str, body: BuildChange) -> Build:
     build = lock_written(tx, build_uuid)
     given: dict[str, Any] = body.given()
-    said = {name: given[name] for name in _CHANGED if name in given}
-    if said:
+    fields = {name: given[name] for name in _CHANGED if name in given}
+    if fields:
         note_call(tx, build.build_uuid)
-        build = say_of_record(tx, build, said)
+        build = add_fields(tx, build, fields)
     status = None if body.status is None else body.status.strip().lower()
     if body.current_state is not None and body.current_state != build.state_code:
         text = body.status if status not in _STATUSES else None

@@ -23,7 +23,7 @@ from shuttle.request import UUID, ResumeRequest, canonical_json
 from shuttle.store.builds import lock_build
 from shuttle.store.record_failures import end_record
 from shuttle.store.record_jobs import jobs_of
-from shuttle.store.records import begin_record, known_build, note_call, say_of_record
+from shuttle.store.records import add_fields, begin_record, known_build, note_call
 from shuttle.store.resume_calls import call_of, cancel_call
 from shuttle.store.resumes import NewResume, ResumeContext, resume_context, resume_record, resumes_of
 from shuttle.store.tx import Tx
@@ -122,20 +122,20 @@ async def _check_order(request: web.Request, build: Build, body: NewResumeBody) 
 
 
 async def _resume_record(request: web.Request, build: Build, body: NewResumeBody) -> tuple[Build, bool]:
-    vault, said = request.app[SERVICES].vault, body.given()
-    said.pop("build_number", None)
+    vault, fields = request.app[SERVICES].vault, body.given()
+    fields.pop("build_number", None)
     await check_files(build.build_uuid, request.app[SERVICES])
-    content = canonical_json({"resume": build.build_uuid, **said})
+    content = canonical_json({"resume": build.build_uuid, **fields})
     trigger = read_trigger(body.orchestration_config, _call_body, vault)
     request[IGNORED] = (*request[IGNORED], *trigger.ignored_fields)
     if body.orchestration_config is not None:
-        said["orchestration_config"] = without_trigger(body.orchestration_config)
+        fields["orchestration_config"] = without_trigger(body.orchestration_config)
     new = NewResume(
         build_uuid=str(uuid.uuid4()),
         build_id=None if body.build_number is None else build_id_of(body.build_number),
         number=body.build_number,
         state_code=body.resume_from_state,
-        said=said,
+        fields=fields,
         request_fingerprint=vault.fingerprint(content),
         same_request=partial(vault.matches, content),
         call=trigger.call,
@@ -191,8 +191,8 @@ async def patch_resume(request: web.Request) -> web.StreamResponse:
 def _move(tx: Tx, build_uuid: str, body: ResumeChange) -> Build:
     build = lock_build(tx, build_uuid) or known_build(tx, build_uuid)
     note_call(tx, build_uuid)
-    said = {**(build.record or {}).get("resume", {}), **body.given()}
-    build = say_of_record(tx, build, {"resume": said})
+    fields = {**(build.record or {}).get("resume", {}), **body.given()}
+    build = add_fields(tx, build, {"resume": fields})
     if body.orchestration_status == "triggered":
         cancel_call(tx, build_uuid)
     if body.orchestration_status == "running":

@@ -36,7 +36,7 @@ def new_record(vault: Vault, number: int = 1, **changes: Any) -> NewRecord:
         request_fingerprint=vault.fingerprint(BODY),
         same_request=partial(vault.matches, BODY),
         labels={"platform": "aws"},
-        said={"created_by": "somebody"},
+        fields={"created_by": "somebody"},
     )
     return replace(record, **changes)
 
