@@ -1,4 +1,4 @@
-"""Resumes failed builds by themselves if their requests ask for it and the failure may not happen again."""
+"""Automatic resumes: resumes failed builds whose requests ask for it, after failures that are marked as retryable."""
 
 import asyncio
 from collections.abc import Callable
