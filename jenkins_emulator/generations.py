@@ -23,7 +23,7 @@ class Generation:
     anonymous_who_am_i: bool = _differs("`whoAmI` answers users without Overall/Read")
     equal_trigger_status: int = _differs("trigger with the parameters of a waiting item")
     not_parameterized_status: int = _differs("`buildWithParameters` of a job without parameters")
-    trigger_errors_name_version: bool = _differs("`X-Jenkins` on that answer")
+    trigger_errors_name_version: bool = _differs("`X-Jenkins` on this 500 or 400")
     forced_end_status: int = _differs("`term` and `kill`")
     replay_refuses_passwords: bool = _differs("replay of a build with password parameters is refused")
     deletes_running_builds: bool = _differs("`doDelete` of a running build deletes it")
