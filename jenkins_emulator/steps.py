@@ -39,7 +39,7 @@ class Steps:
     """Runs the steps of one build."""
 
     def __init__(self, recorder: Recorder, shells: Shells, clock: Clock, generation: Generation) -> None:
-        """`recorder` is that of the build; the others are shared by the server."""
+        """`recorder` is that of the build; all builds of the server share the others."""
         self._recorder = recorder
         self._shells = shells
         self._clock = clock
@@ -111,7 +111,7 @@ class Steps:
 
     async def _expire(self, deadline: float, key: str, scope: Scope) -> None:
         if self._recorder.recall(f"{key}:taken"):
-            return  # it expired before a restart: now the post steps after it run
+            return  # a step was interrupted before a restart; another interruption would hit the post steps
         await self._clock.sleep(deadline - self._clock.now())
         self._recorder.line(f"{key}:expired", "Cancelling nested steps due to timeout")
         scope.interrupt(Interruption(Kind.TIMEOUT, key))

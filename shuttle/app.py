@@ -60,7 +60,7 @@ from shuttle.worker import Worker
 log = structlog.get_logger()
 
 _OUTGOING_CONNECTIONS = 4_096
-# After a restart, the builds that were running are polled for the first time within this time.
+# For this time after the start, the rate of polls is doubled, because every running build has to be found again.
 _DOUBLE_RATE_SECONDS = 5.0
 _DATABASE_PAUSE_SECONDS = 1.0
 # The part of SHUTTLE_LEASE_SECONDS in which this process sends nothing any more, and others do not take its apps yet.
@@ -71,7 +71,11 @@ _CHECKED_ARCHIVES = min(max(2, os.cpu_count() or 2), 4)
 
 
 class Parts(NamedTuple):
-    """The parts of the process that the web server uses. `stop_work` ends everything else, and releases the apps."""
+    """The parts of the process that the web server uses.
+
+    `stop_work` ends the worker and the background tasks, and releases the apps. Requests can still be answered: the
+    database and the object store stay open.
+    """
 
     services: Services
     worker: Worker
@@ -203,7 +207,7 @@ async def _start(
 
 
 async def _look_for_work(worker: Worker, signals: Signals, dispatcher: Dispatcher) -> None:
-    """Begin what was taken over, or recorded without a notice."""
+    """Look for builds, deleted apps and deliveries that no notice announced: after a takeover, or a lost notice."""
     await worker.look()
     signals.deleted.set()
     dispatcher.wake()

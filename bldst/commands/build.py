@@ -3,7 +3,7 @@
 from bldst.grammar import BUILD, Command, Fields, Noun, Option
 
 _STATE = Option("--state", "state_code", "code", about="the state's number or name")
-# Jenkins jobs count to 999: their 100 is not the end of the build.
+# The Jenkins jobs that use --state-code have codes up to 999, so 100 is not the end of their builds.
 _STATE_CODE = Option(
     "--state-code", "state_code", "code", also={100: {"final": False}}, about="like --state; 100 does not end the build"
 )
@@ -214,7 +214,7 @@ TABLE = (
                 "watch",
                 "Print the states of a build until it ends",
                 positionals=BUILD,
-                options=(Option("--interval", "interval", "int", about="seconds between two requests; 5"),),
+                options=(Option("--interval", "interval", "int", about="seconds between two requests (default 5)"),),
                 run="watch:watch",
             ),
         ),

@@ -30,7 +30,9 @@ class Controllers:
         """The client of a controller. Raises JenkinsUnavailableError if JENKINS_URL does not list it."""
         client = self._clients.get(name)
         if client is None:
-            raise JenkinsUnavailableError(f"JENKINS_URL does not list the controller {name or '(none chosen yet)'}.")
+            raise JenkinsUnavailableError(
+                f"JENKINS_URL does not list the controller {name}." if name else "No Jenkins controller is chosen yet."
+            )
         return client
 
     @property

@@ -69,8 +69,8 @@ class Backoff:
 
         A change of the build ends a wait, not the repetition: `step` reads the row itself if the change matters to it.
 
-        Raises the error of the last try if the next one would begin after `ends_at` (steady time), and at once every
-        error that is not one of `errors`.
+        If the next try would begin after `ends_at` (steady time), the error of the last one is raised. An error that is
+        not one of `errors` is raised at once.
         """
         while True:
             try:
@@ -112,7 +112,7 @@ class Backoff:
 
 
 def _requested_pause_seconds(error: ShuttleError, left_seconds: float) -> float:
-    """The pause of the host's Retry-After, limited: after an hour there would be no time left for a retry."""
+    """The pause of the host's Retry-After, at most 60 s and half of the time left: a retry needs time, too."""
     if not isinstance(error, RetryLaterError):
         return 0.0
     return min(error.after_seconds, _LONGEST_RETRY_AFTER_SECONDS, left_seconds / 2)

@@ -170,7 +170,8 @@ def _given_variables(build: Build, spec: BuildSpec, public_url: str, branch: str
         resumes = resumes.platforms.get(platform, resumes)
     variables = _git_variables(build, spec.request) | _resume_variables(resumes)
     if PIPELINES[spec.request.pipeline].needs_destination:
-        return variables  # they become build arguments, and would put the token into an image
+        # Here variables become build arguments, so those of `bldst` would put the token into an image.
+        return variables
     api_url = f"{public_url.rstrip('/')}{STATE_PATH}"
     if platform is None:
         return variables | _bldst_variables(build.build_uuid, spec.state_token, api_url)

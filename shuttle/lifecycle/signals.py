@@ -1,4 +1,4 @@
-"""Wakes the tasks that wait for a change of a build: a claim, a report, a stop, a slot. Signals carry no data."""
+"""Wakes tasks that wait for a change of a build: a claim, a report, a stop, a slot. They read the build's row again."""
 
 import asyncio
 from collections import defaultdict

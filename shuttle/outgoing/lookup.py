@@ -13,9 +13,9 @@ from typing import Any
 AddressInfo = tuple[socket.AddressFamily, socket.SocketKind, int, str, tuple[Any, ...]]
 AddressInfos = Sequence[AddressInfo]
 
-# The threads of each speed, started when needed. A name server that never answers blocks a thread for 10 s or more, so
-# these threads are not the ones that read files. 64 threads serve most of the hosts that one request may name, even if
-# all are new and none is answered.
+# For each `_Speed`; threads are started when needed. A name server that never answers blocks a thread for 10 s or more,
+# so these threads are not the ones that read files. A request may name 200 hosts of receivers and sinks: 64 threads
+# look up that many new names in four rounds, even if none is answered.
 _THREADS = 64
 # A name server that works answers in milliseconds; the system repeats an unanswered query after 5 s at the earliest.
 _SLOW_SECONDS = 1.0

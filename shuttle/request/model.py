@@ -125,7 +125,8 @@ class BuildRequest(BaseModel):
 class Resumed(BaseModel):
     """The build that a new one resumes, and the code of the first state whose work the new one repeats.
 
-    `platforms` has the same for each platform that is built again. `automatic`: nobody asked for the new build.
+    `platforms` has the same for each platform that is built again. `automatic`: no call asked for the resume,
+    but `auto_resume` of the failed build did.
     """
 
     model_config = ConfigDict(frozen=True)

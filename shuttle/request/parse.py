@@ -172,7 +172,7 @@ def _read_timeout(value: Any, settings: Settings) -> float:
 
 
 def _read_auto_resume(given: GivenAutoResume | None) -> AutoResume | None:
-    """With the defaults of what is left out; its shape has the limits."""
+    """Set the defaults of absent fields; `read_shape` has checked the limits."""
     if given is None:
         return None
     after_seconds = _RESUMED_AFTER_SECONDS if given.after_seconds is None else given.after_seconds

@@ -24,8 +24,9 @@ _CONNECT_SECONDS = 15
 class LogRequest:
     """Sends the log from `first_offset` to its end, or a piece of at most `piece_bytes` of it, once.
 
-    `is_piece`: the end of this request is not the log's. The headers say so before the body is sent. So if the log ends
-    within the piece, another request, which is empty, tells the receiver that the log is complete.
+    `is_piece`: a complete request does not mean that the log is complete, and its headers say so. They are sent before
+    the body, while the log may still grow. If the log then ends within the piece, an empty request without that header
+    follows, which completes the log.
 
     After `send`, also after a failed one, `sent_offset` is the end of the bytes handed to the kernel, `reported_offset`
     the offset that the receiver last reported (None = none), `answer_offset` the one in its final answer, and `ended`
@@ -89,7 +90,8 @@ class LogRequest:
         finally:
             self._note_sent()
             if self._transport is not None:
-                # `close` would wait forever for a receiver that reads nothing, and would end an unfinished body.
+                # `close` would wait forever for a receiver that reads nothing. It would also end the connection
+                # properly, and a receiver might take the bytes so far for the whole body.
                 self._transport.abort()
 
     @property

@@ -1,4 +1,7 @@
-"""A log as Kafka messages: a JSON object for each line, made when it is packed (docs/contract.md, "Logs to Kafka")."""
+"""A log as Kafka messages (docs/contract.md, "Logs to Kafka"): a JSON object for each line.
+
+A message is made only when it is packed into a batch.
+"""
 
 import json
 from collections.abc import Iterable, Iterator

@@ -77,11 +77,12 @@ _WAITING = sa.select(sa.func.count()).select_from(builds).where(builds.c.slot_at
 
 
 def record_all(tx: Tx, requests: Sequence[AcceptRequest]) -> list[Accepted | ShuttleError]:
-    """Record a batch of requests: each build with its receivers, its sinks and its first event, `queued`.
+    """Record a batch of requests: each build with its receivers, its sinks and its first event.
 
     Uses few statements for the whole batch, because a statement costs as much as the row that it writes. Returns a
-    result for each request: Accepted, ConflictError (409: another request with the same ids), QueueFullError (429) or
-    TokenNeededError (401: the caller is anonymous and the app belongs to the new API).
+    result for each request: Accepted, ConflictError (409: another request with the same ids), QueueFullError (429),
+    TokenNeededError (401: the caller is anonymous, and the request or its app belongs to the new API) or StoreError
+    (503: another request uses the same uuid, so this one has to be sent again).
     """
     while True:
         known = _lock_apps(tx, requests)

@@ -16,7 +16,7 @@ from shuttle.store.record_variables import put_variable
 from shuttle.store.tables import artifacts, builds, reports, variables
 from shuttle.store.tx import Tx
 
-# An agent reports the reason of a failure, and each image.
+# A usual build needs few reports: one for a failure, and one for each image.
 MAX_REPORTS = 100
 # The size of all reports of a build, encrypted as they are stored.
 MAX_REPORTS_BYTES = 1024 * 1024
@@ -74,7 +74,7 @@ def record_report(
 
     Raises:
         GoneError: the build is over.
-        ConflictError: MAX_REPORTS, MAX_REPORTS_BYTES or MAX_VARIABLES is exceeded.
+        ConflictError: MAX_REPORTS, MAX_REPORTS_BYTES or MAX_VARIABLES is exceeded, or the build has too many artifacts.
     """
     build = lock_unfinished(tx, build_uuid)
     mine = (reports.c.build_uuid == build_uuid, reports.c.report_id == report_id)

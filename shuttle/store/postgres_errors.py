@@ -27,8 +27,9 @@ _UNUSABLE: Mapping[str, str] = {
     "40001": "too many transactions changed the same row",
     "40P01": "too many transactions changed the same row",
 }
-# libpq has no SQLSTATE for a refused connection, so these are parts of messages. Those of the server are in its own
-# language (lc_messages). The last of _FULL and the last two of _REFUSED are pgbouncer's.
+# libpq has no SQLSTATE for a refused connection, so these are parts of messages. Those of the server match only if its
+# lc_messages is English; else `refusal` knows at most that the login has failed. The last of _FULL and the last two of
+# _REFUSED are pgbouncer's.
 _FULL = ("too many connections", "remaining connection slots", "no more connections allowed")
 _REFUSED: Mapping[str, str] = {
     "password authentication failed": "PostgreSQL refuses the user or the password of DATABASE_URL; correct it.",
@@ -90,7 +91,10 @@ def _driver_error(error: BaseException) -> BaseException | None:
 
 
 def running_error(error: SQLAlchemyError) -> StoreError:
-    """`postgres_error` for a running service, which waits for a login that is refused: somebody may be changing it."""
+    """`postgres_error` for a running service.
+
+    A refused login is a StoreError, so it is tried again: somebody may be changing the password.
+    """
     found = postgres_error(error)
     return StoreError(found.message) if isinstance(found, SettingsError) else found
 

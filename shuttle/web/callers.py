@@ -89,7 +89,7 @@ def _first(idle: dict[IdleConnection, None], count: int) -> Iterator[IdleConnect
 
 
 def peer_name(address: object) -> str:
-    """The peer that a connection is counted for: an IPv4 address, or a /64 of IPv6, because a host may have it all."""
+    """The peer that a connection is counted for: an IPv4 address, or an IPv6 /64, as one host may own a whole one."""
     host = str(address[0]) if isinstance(address, tuple) and address else ""
     if ":" not in host:
         return host

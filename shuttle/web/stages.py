@@ -99,7 +99,8 @@ class StageReader:
     async def refresh(self) -> None:
         """Read again where the stage begins and ends.
 
-        The log's size is read before the row: if a later stage has begun below that size, the row has this one's end.
+        The log's size is read before the row. So if the bytes up to that size include some of a later stage, the row
+        already has the end of this stage.
         """
         self._seen_bytes, is_over = self._whole.size_bytes, self._whole.complete
         newest = await self._database.run(stage_at, self._build_uuid, self._stage.position)

@@ -62,7 +62,7 @@ class _Calls(Recorder):
     async def downloads(self) -> None:
         """bldst itself; its bytes change with every version."""
         await self.call("bldst", "GET", "/-/state/bldst", show_answer="(a program)")
-        await self.call("report-functions", "GET", "/-/state/report.sh", show_answer="(functions of a shell)")
+        await self.call("report-functions", "GET", "/-/state/report.sh", show_answer="(shell functions)")
         index = await self.call("pip", "GET", "/-/state/pip/simple/buildstate-cli/")
         [(name, digest)] = re.findall('href="(.+)#sha256=(.+?)"', index.text)
         self.names[digest] = "0123456789abcdef" * 4

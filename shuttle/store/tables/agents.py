@@ -69,7 +69,7 @@ claims = sa.Table(
     sa.Index("claims_by_run_token", "run_digest"),
 )
 
-# A stream is identified by its claim, so a claim's row is never reused for another attempt.
+# A stream is identified by its claim and its name, so a claim's row is never reused for another attempt.
 log_segments = sa.Table(
     "log_segments",
     metadata,
@@ -84,8 +84,8 @@ log_segments = sa.Table(
 )
 
 # Parts of logs that are in the object store while their builds run. `stored_at` None = the object may exist, but is not
-# read: it is being stored, or a larger piece has replaced it. One of a build's pieces has the newest checkpoint that
-# they reach.
+# read: it is being stored, or a larger piece has replaced it. The pieces of a build keep one checkpoint: the newest one
+# before which all bytes of the log are in pieces.
 log_pieces = sa.Table(
     "log_pieces",
     metadata,

@@ -25,7 +25,7 @@ async def get_bldst(request: web.Request) -> web.StreamResponse:
 
 @describe("text/plain")
 async def get_report_functions(request: web.Request) -> web.StreamResponse:
-    """`GET /-/state/report.sh`: functions of a shell that report with curl, for `. ./report.sh`."""
+    """`GET /-/state/report.sh`: shell functions that report with curl, for `. ./report.sh`."""
     return web.Response(text=text("report"), content_type="text/plain", charset="utf-8")
 
 

@@ -13,7 +13,7 @@ Progress = Literal["pending", "triggered", "running", "completed", "failed"]
 
 
 class NewResumeBody(StateBody):
-    """A request to resume a build. Without `resume_from_state` it begins at the state that failed.
+    """A request to resume a build. The new build begins at `resume_from_state`; its default is the state that failed.
 
     `latest`: the new build gets the newest commit of the branch; only for a build that the shuttle runs.
     """

@@ -12,7 +12,7 @@ from shuttle.web.state.references import COLLECTIONS, handlers_of
 
 
 def _route(method: str, path: str, handler: Handler, role: Role, summary: str, *synonyms: str) -> Route:
-    """A row; the paths begin after `/-/state`. Placeholders match one segment, which may have braces."""
+    """A row; the paths begin after `/-/state`. Placeholders are `{name:[^/]+}`: aiohttp's default matches no braces."""
     paths = [PREFIX + each for each in (path, *synonyms)]
     return Route(method, paths[0], handler, role, summary, state_api=True, synonyms=tuple(paths[1:]))
 
@@ -68,7 +68,7 @@ STATE_ROUTES: tuple[Route, ...] = (
     ),
     _route("GET", "/users/me", users.get_me, Role.READER, "The role of the caller's token, in the form of a user."),
     _route("GET", "/bldst", downloads.get_bldst, Role.ANYBODY, "`bldst` as one file."),
-    _route("GET", "/report.sh", downloads.get_report_functions, Role.ANYBODY, "Functions of a shell for reports."),
+    _route("GET", "/report.sh", downloads.get_report_functions, Role.ANYBODY, "Shell functions that report with curl."),
     _route("GET", "/pip/simple/buildstate-cli", downloads.get_index, Role.ANYBODY, "The files of `bldst` for `pip`."),
     _route(
         "GET", "/pip/simple/buildstate-cli/{wheel:[^/]+}", downloads.get_wheel, Role.ANYBODY, "The wheel of `bldst`."
