@@ -32,7 +32,10 @@ class SinkTarget:
 
 
 class SinkLedger(Protocol):
-    """The recorded state of sinks: durable when a call returns, except for `acknowledged`. Raises StoreError."""
+    """The recorded state of sinks: durable when a call returns, except for `acknowledged`.
+
+    Raises StoreError, and NotOwnerError: another replica has taken the app.
+    """
 
     async def acknowledged(self, sink_id: int, offset: int) -> None:
         """The receiver has every byte below `offset`; after a crash sending resumes there.
@@ -61,9 +64,10 @@ class Sink(Protocol):
     """Forwards logs to receivers of one kind. Safe for any number of tasks of one loop."""
 
     async def forward(self, target: SinkTarget, log: LogReader, ledger: SinkLedger, finished_at: "FinishedAt") -> None:
-        """Send until done or given up (SHUTTLE_SINK_GIVE_UP_SECONDS after the end); raises only CancelledError.
+        """Send until done or given up (SHUTTLE_SINK_GIVE_UP_SECONDS after the end).
 
-        When cancelled, it aborts an open request, so that no receiver mistakes it for the log's end.
+        When cancelled, it aborts an open request, so that no receiver mistakes it for the log's end. Raises
+        NotOwnerError: another replica has taken the app, and sends the log.
         """
 
 

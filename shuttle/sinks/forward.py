@@ -11,7 +11,7 @@ from typing import Protocol
 import structlog
 
 from shuttle.clock import Clock
-from shuttle.errors import ShuttleError
+from shuttle.errors import NotOwnerError, ShuttleError
 from shuttle.logs import LogReader
 from shuttle.outgoing.hooks import members_of, shown_host
 from shuttle.sinks import FinishedAt, SinkLedger, SinkTarget
@@ -86,10 +86,10 @@ class LogForwarder:
         self._clock = clock
 
     async def forward(self, target: SinkTarget, log: LogReader, ledger: SinkLedger, finished_at: FinishedAt) -> None:
-        """Send until done or given up. Raises only CancelledError; see `LogUpload.attempt`."""
+        """See `shuttle.sinks.Sink`."""
         upload = self._uploads.upload(target, log, ledger, self._host_recovery)
         hosts = frozenset(shown_host(url) for url in members_of(target.url))
-        wake_on_recovery = True
+        wake_on_recovery, unrecorded = True, 0
         while True:
             began_at, began_from = time.monotonic(), upload.offset
             try:
@@ -102,11 +102,15 @@ class LogForwarder:
                 if upload.refusals >= _MAX_REFUSALS or delay_seconds >= self._left_seconds(finished_at):
                     await ledger.gave_up(target.sink_id, upload.problem)
                     return
+                unrecorded = 0
+            except NotOwnerError:
+                raise
             except ShuttleError as error:  # the ledger's; bytes whose offset was not recorded are sent again
                 _log.warning(
                     "the state of a sink cannot be recorded; retrying", sink_id=target.sink_id, error=error.message
                 )
-                delay_seconds = self._retry_policy.longest_delay_seconds
+                unrecorded += 1
+                delay_seconds = self._delay_seconds(unrecorded)
             if await self._host_recovery.pause(hosts, delay_seconds, wake_on_recovery=wake_on_recovery):
                 # Only once: if this log still fails, successes of other logs say nothing about it. Failures shortly
                 # after an outage tend to be brief, so the delays start short again.

@@ -11,9 +11,10 @@ import pytest
 from multidict import CIMultiDict
 from yarl import URL
 
-from shuttle.errors import ObjectStoreError, StoreError
+from shuttle.errors import NotOwnerError, ObjectStoreError, ShuttleError, StoreError
 from shuttle.outgoing.connector import AddressPolicy, outgoing_session
 from shuttle.sinks.forward import RetryPolicy
+from shuttle.sinks.host_recovery import HostRecovery
 from shuttle.sinks.http_request import LogRequest
 from tests.support.certificates import loopback_tls
 from tests.support.receivers import Exchange, Receiver, answering, answering_early, resetting
@@ -211,20 +212,52 @@ async def test_unreadable_log_breaks_the_request_instead_of_ending_it(
         assert "object store is unavailable" in str(build.ledger.details("failing")[0])
 
 
-async def test_end_that_cannot_be_recorded_is_sent_again(build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
+def fail_to_record(build: Build, monkeypatch: pytest.MonkeyPatch, error: ShuttleError) -> None:
+    """The end of the log cannot be recorded once."""
     recorded = build.ledger.done
 
-    async def unavailable_once(sink_id: int, offset: int) -> None:
+    async def fail_once(sink_id: int, offset: int) -> None:
         monkeypatch.setattr(build.ledger, "done", recorded)
-        raise StoreError("The database cannot be written.")
+        raise error
 
-    monkeypatch.setattr(build.ledger, "done", unavailable_once)
+    monkeypatch.setattr(build.ledger, "done", fail_once)
+
+
+async def test_end_that_cannot_be_recorded_is_sent_again(build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
+    fail_to_record(build, monkeypatch, StoreError("The database cannot be written."))
     async with Receiver() as receiver:
         build.log.append(b"x\n")
         build.end()
         await build.forward(receiver.url)
         assert offsets(receiver) == [0, 0]
         assert build.ledger.calls[-1] == ("done", 2)
+
+
+async def test_failure_to_record_is_retried_after_the_first_delay(
+    build: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before, a single one delayed the end of a log by up to a minute."""
+    fail_to_record(build, monkeypatch, StoreError("The database cannot be written."))
+    build.host_recovery = HostRecovery(probe_seconds=3600)
+    slow_in_the_end = RetryPolicy(first_delay_seconds=0.01, longest_delay_seconds=3600)
+    async with Receiver() as receiver, asyncio.timeout(10):
+        build.log.append(b"x\n")
+        build.end()
+        await build.forward(receiver.url, slow_in_the_end)
+        assert build.ledger.calls[-1] == ("done", 2)
+
+
+async def test_nothing_is_sent_again_after_another_replica_has_taken_the_app(
+    build: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before, the task went on for an app that was lost. If the app came back, no other task was started for it."""
+    fail_to_record(build, monkeypatch, NotOwnerError())
+    async with Receiver() as receiver:
+        build.log.append(b"x\n")
+        build.end()
+        with pytest.raises(NotOwnerError):
+            await build.forward(receiver.url)
+        assert offsets(receiver) == [0]
 
 
 async def test_sink_works_with_the_session_of_the_product(build: Build, tmp_path: Path) -> None:
