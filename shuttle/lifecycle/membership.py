@@ -182,9 +182,10 @@ class Membership:
         return max(min([self._heartbeat_seconds, *ends]), _SHORTEST_SECONDS)
 
     async def _raise_counter(self, drop: Callable[[str], None] | None = None) -> None:
-        began_at, was_held = self._lease.now(), self._lease.is_held
+        began_at = self._lease.now()
         replicas = await self._database.run(raise_counter, replace(self._mine, reach=self._reachability().text()))
-        if drop is not None and not was_held:
+        # Checked after the answer: this process may have been suspended while it waited for it.
+        if drop is not None and not self._lease.is_held:
             # Others may have taken apps meanwhile, so look before anything is sent in their name.
             for app_id in self._owned.lost(await self._database.run(owned_apps)):
                 log.warning("another replica has taken over an app", app_id=app_id)

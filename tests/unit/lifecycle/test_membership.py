@@ -1,6 +1,7 @@
 """Membership: when another replica is considered dead, and when it gets a new lease."""
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -40,6 +41,7 @@ class ScriptedDatabase:
         self.release_fails = False
         self.answer_is_lost = False
         self.takes_apps = True
+        self.answering: Callable[[], None] = lambda: None
 
     def subscribe(self, topic: Any, callback: Any) -> None:
         pass
@@ -49,6 +51,7 @@ class ScriptedDatabase:
         if self.away:
             raise StoreError("The database does not answer.")
         if query is raise_counter:
+            self.answering()
             return [MINE, *self.others]
         if query is remove_replica:
             self.removed.append(arguments[0])
@@ -159,6 +162,20 @@ async def test_apps_that_were_taken_meanwhile_are_dropped_before_the_lease_is_he
     assert looks.dropped == ["taken", "taken back"]
     assert held == [False, False]
     assert looks.lease.is_held
+
+
+async def test_apps_that_were_taken_while_the_counter_was_raised_are_dropped(looks: Looks):
+    """The process is suspended between its request and the answer. Before, it kept the apps and sent in their name."""
+    await looks.look()
+    looks.owned.add(Ownership("taken", 1))
+
+    def be_suspended() -> None:
+        looks.seconds += 60
+
+    looks.database.answering = be_suspended
+    await looks.membership.look(looks.dropped.append)
+    assert looks.dropped == ["taken"]
+    assert not looks.lease.is_held
 
 
 async def test_apps_without_owner_are_shared_and_the_rest_is_taken_afterwards(looks: Looks):
