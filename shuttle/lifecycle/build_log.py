@@ -54,10 +54,12 @@ class BuildLog:
         claims: Sequence[Claim],
         context: Context,
         on_broken: Callable[[], None],
+        on_lost: Callable[[], None],
     ) -> None:
-        """`context` is that of the app's owner; `on_broken` is called once, when the spool can no longer be used.
+        """`context` is that of the app's owner.
 
-        With `pieces`, what is durable is in the object store, too.
+        `on_broken` is called once, when the spool can no longer be used, and `on_lost` when a commit finds that another
+        replica has taken the app. With `pieces`, what is durable is in the object store, too.
         """
         self.build_uuid = build_uuid
         self.claims: Sequence[Claim] = ()
@@ -70,7 +72,7 @@ class BuildLog:
         self._on_broken = on_broken
         self._writer = writer
         self._spool = spool
-        self._commits = LogCommits(build_uuid, writer, spool, database, pieces, context=context, on_lost=self.lose)
+        self._commits = LogCommits(build_uuid, writer, spool, database, pieces, context=context, on_lost=on_lost)
         self._unfinished_check: asyncio.TimerHandle | None = None
         self.use_claims(claims)
 

@@ -118,7 +118,15 @@ class BuildLogs:
             pieces.note(writer.offset, changes[1])
         wake = partial(self._signals.wake, build.build_uuid)
         opened = BuildLog(
-            build.build_uuid, writer, spool, self._database, pieces, claims=claims, context=context, on_broken=wake
+            build.build_uuid,
+            writer,
+            spool,
+            self._database,
+            pieces,
+            claims=claims,
+            context=context,
+            on_broken=wake,
+            on_lost=lambda: self._lose(opened),
         )
         by_id = {claim.claim_id: claim for claim in claims}
         for stage, mark in marks_of(stages):
@@ -152,9 +160,16 @@ class BuildLogs:
 
     def lose(self, build_uuid: str) -> None:
         """Drop the log of a build whose app another replica has taken."""
-        found = self._logs.pop(build_uuid, None)
+        found = self._logs.get(build_uuid)
         if found is not None:
-            found.lose()
+            self._lose(found)
+
+    def _lose(self, lost: BuildLog) -> None:
+        """Drop the log, so that further pushes are passed on to the new owner, and wake the build's task."""
+        if self._logs.get(lost.build_uuid) is lost:
+            del self._logs[lost.build_uuid]
+        lost.lose()
+        self._signals.wake(lost.build_uuid)
 
     def abandon(self) -> None:
         """Drop the uncommitted text of all logs at shutdown; the next process requests it from the agents again."""

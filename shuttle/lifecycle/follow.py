@@ -11,7 +11,7 @@ from shuttle.endings import (
     ending_by_platforms,
     ending_by_supervisors,
 )
-from shuttle.errors import JenkinsNotFoundError, UnavailableError
+from shuttle.errors import JenkinsNotFoundError, NotOwnerError, UnavailableError
 from shuttle.lifecycle import Services
 from shuttle.lifecycle.backoff import Backoff
 from shuttle.lifecycle.build_log import BuildLog
@@ -44,7 +44,10 @@ async def follow(build: Build, services: Services) -> Ending | None:
 
 
 async def _until_ended(build: Build, services: Services) -> Ending:
-    """Wait for the supervisor's last call. Jenkins is polled as well, but rarely unless the supervisor is silent."""
+    """Wait for the supervisor's last call. Jenkins is polled as well, but rarely unless the supervisor is silent.
+
+    Raises NotOwnerError if another replica has taken the app.
+    """
     backoff = Backoff(build.build_uuid, services)
     build_log = await backoff.until(lambda: services.logs.open(build.build_uuid), "the log")
     assert build_log is not None  # noqa: S101 - claimed and not final
@@ -52,6 +55,8 @@ async def _until_ended(build: Build, services: Services) -> Ending:
     pause_seconds = _FIRST_POLL_SECONDS
     with services.signals.listen(build.build_uuid) as listener:
         while True:
+            if build_log.lost:
+                raise NotOwnerError
             if build_log.broken is not None:
                 raise build_log.broken
             result = await watch.result_when_silent()

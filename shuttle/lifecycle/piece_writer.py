@@ -102,9 +102,11 @@ class PieceWriter:
         Raises:
             UnavailableError: a try has failed; it is repeated.
             SpoolError: the spool is gone.
-            NotOwnerError: another replica has taken the app.
+            NotOwnerError: another replica has taken the app, or this process ends.
         """
         while self._reached_bytes < offset:
+            if self._cancelled:
+                raise NotOwnerError
             waiting = asyncio.get_running_loop().create_future()
             self._waiting.add(waiting)
             self._urgent.set()
@@ -115,10 +117,11 @@ class PieceWriter:
                 self._waiting.discard(waiting)
 
     def cancel(self) -> None:
-        """Stop uploading. What is not kept is in the spool, or is sent again by agents."""
+        """Stop uploading, and waiting. What is not kept is in the spool, or is sent again by agents."""
         self._cancelled = True
         if self._task is not None:
             self._task.cancel()
+        self._answer(NotOwnerError())
 
     # --- the task
 

@@ -54,8 +54,8 @@ def opened(spool: Spool, database: FakeDatabase) -> Callable[..., BuildLog]:
     def build_log(on_broken: Callable[[], None] = lambda: None) -> BuildLog:
         rules = LogRules()
         writer = LogWriter(spool, rules, Masker(()), preamble_bytes=len(PREAMBLE), checkpoint=None, segments=())
-        own = copy_context()
-        return BuildLog("uuid", writer, spool, database, claims=[MAIN], context=own, on_broken=on_broken)  # type: ignore[arg-type]
+        calls = {"on_broken": on_broken, "on_lost": lambda: None}
+        return BuildLog("uuid", writer, spool, database, claims=[MAIN], context=copy_context(), **calls)  # type: ignore[arg-type]
 
     return build_log
 

@@ -7,7 +7,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from shuttle.build import STOP_ENDINGS, Ending, State, StopCause
-from shuttle.errors import JenkinsNotFoundError, JenkinsUnavailableError
+from shuttle.errors import JenkinsNotFoundError, JenkinsUnavailableError, NotOwnerError
 from shuttle.jenkins import JenkinsBuild
 from shuttle.lifecycle.build_log import OVER, BuildLog
 from shuttle.lifecycle.follow import follow
@@ -62,6 +62,26 @@ async def log_with_a_stop(one: OneBuild) -> BuildLog:
 def _asks_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Jenkins is asked although the supervisor has just called."""
     monkeypatch.setattr("shuttle.lifecycle.jenkins_watch._RECENT_CALL_SECONDS", 0)
+
+
+@pytest.mark.parametrize("settings", [NEVER_SILENT])
+async def test_lost_app_ends_the_task_and_further_pushes_are_for_the_new_owner(
+    one: OneBuild, monkeypatch: pytest.MonkeyPatch
+):
+    """Before, the log stayed open here: pushes that arrived at this replica were answered 503 and not passed on."""
+    await one.running()
+    one.jenkins.answers("build", RUNS)
+
+    def lost(*_: object) -> None:
+        raise NotOwnerError
+
+    monkeypatch.setattr("shuttle.lifecycle.log_commits.record_log", lost)
+    following = asyncio.create_task(followed(one))
+    build_log = await log_of(one)
+    build_log.take(build_log.claims[0], "main", 0, b"one\n")
+    with pytest.raises(NotOwnerError):
+        await following
+    assert one.services.logs.find(one.build_uuid) is None
 
 
 # --- by the supervisor

@@ -408,6 +408,28 @@ async def test_owner_that_has_lost_the_app_stops_uploading(one: OneBuild, monkey
     assert await one.database.run(registered_pieces, one.build_uuid) == []
 
 
+async def test_end_of_a_stream_that_is_being_stored_is_refused_at_once_when_the_app_is_lost(
+    one: OneBuild, monkeypatch: pytest.MonkeyPatch
+):
+    """Before, the agent got no answer to its last push for 20 s."""
+    await one.running()
+    build_log, storing = await opened(one), asyncio.Event()
+
+    async def hang(*_: object, **__: object) -> None:
+        storing.set()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(one.services.objects, "put_part", hang)
+    ending = asyncio.create_task(ended(build_log, b"one\n"))
+    async with asyncio.timeout(5):
+        await storing.wait()
+        one.services.logs.lose(one.build_uuid)
+        with pytest.raises(NotOwnerError):
+            await ending
+        with pytest.raises(NotOwnerError):
+            await build_log.keep()
+
+
 async def test_overlapping_pieces_of_two_processes_give_one_log(one: OneBuild):
     await one.running()
     await ended(await opened(one), b"one\ntwo\n")
