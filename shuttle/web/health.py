@@ -34,7 +34,8 @@ async def readyz(request: web.Request) -> web.StreamResponse:
     addresses.
     """
     readiness = request.app[READINESS]
-    states = {"replica": readiness.why_not or OK, **await readiness.states()}
+    checked = await readiness.states()
+    states = {"replica": readiness.why_not or OK, **checked}
     controllers = readiness.controllers
     ready = states["replica"] == states["database"] == OK
     whole = all(state == OK for state in states.values())

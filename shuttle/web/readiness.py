@@ -10,6 +10,7 @@ from shuttle.store.probe import clock_difference_seconds, prove_writable
 from shuttle.store.tx import Tx
 
 OK = "ok"
+_NOT_CHECKED = "not checked yet"
 _CACHE_SECONDS = 1.0
 # Receivers refuse signatures that are older than some minutes, and people compare the times of several replicas.
 _CLOCK_SECONDS = 30.0
@@ -21,16 +22,21 @@ class Readiness:
 
     def __init__(self, services: Services) -> None:
         self._services = services
-        self._states: dict[str, str] = {}
+        self._states = dict.fromkeys(("database", "object_store", "clock", "jenkins"), _NOT_CHECKED)
         self.controllers: dict[str, str] = {}
         self._clock_seconds = 0.0
         self._checked_at = -math.inf
         self._checking: asyncio.Task[None] | None = None
-        self.draining = False
+        self._stopping = asyncio.Event()
 
     def drain(self) -> None:
-        """From now on this replica is not ready: it is being stopped."""
-        self.draining = True
+        """From now on this replica is not ready: it is being stopped. Waiting callers are answered at once."""
+        self._stopping.set()
+
+    @property
+    def draining(self) -> bool:
+        """Whether this replica is being stopped."""
+        return self._stopping.is_set()
 
     @property
     def why_not(self) -> str | None:
@@ -44,13 +50,25 @@ class Readiness:
     async def states(self) -> dict[str, str]:
         """The states of `database`, `object_store`, `clock` and `jenkins`: OK, or one sentence that says what is wrong.
 
-        `jenkins` is that of all controllers; `controllers` has each of them afterwards.
+        `jenkins` is that of all controllers; `controllers` has each of them afterwards. While this replica is being
+        stopped, they are those of the last check: a balancer has to know within SHUTTLE_DRAIN_SECONDS.
         """
+        if self.draining:
+            return self._states
         if self._checking is None and asyncio.get_running_loop().time() >= self._checked_at + _CACHE_SECONDS:
             self._checking = asyncio.create_task(self._check(), name="readiness")
         if self._checking is not None:
-            await asyncio.shield(self._checking)
+            await self._checked_or_stopping(self._checking)
         return self._states
+
+    async def _checked_or_stopping(self, checking: asyncio.Task[None]) -> None:
+        stopping = asyncio.create_task(self._stopping.wait())
+        try:
+            await asyncio.wait({checking, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            stopping.cancel()
+        if checking.done():
+            checking.result()
 
     async def _check(self) -> None:
         services = self._services

@@ -48,6 +48,7 @@ class Shuttle:
     session: aiohttp.ClientSession
     services: Services
     worker: Worker
+    site: web.Application
     packerd_port: int = 0
     headers: dict[str, str] = field(default_factory=dict)
     _noticed: asyncio.Event = field(default_factory=asyncio.Event)
@@ -161,7 +162,7 @@ async def running_shuttle(folder: Path, jenkins_url: str = NO_JENKINS, **setting
         await web.TCPSite(runner, "127.0.0.1", port, reuse_address=True).start()
         own, packerd_port = await _packerd(app, checked)
         try:
-            yield Shuttle(url, port, data, session, services, worker, packerd_port)
+            yield Shuttle(url, port, data, session, services, worker, app, packerd_port)
         finally:
             await own.cleanup()
             await runner.cleanup()

@@ -11,7 +11,7 @@ import pytest
 import pytest_asyncio
 
 from shuttle.errors import ObjectStoreError
-from shuttle.web import readiness
+from shuttle.web import READINESS, readiness
 from tests.support.inprocess import Shuttle, running_shuttle
 from tests.support.receivers import Receiver, answering
 
@@ -209,6 +209,26 @@ async def test_probes_respond_in_time_while_jenkins_hangs(idle: Shuttle, monkeyp
     ready = await idle.get("/readyz")
     assert (ready.status, ready.json["checks"]["jenkins"]) == (200, "It did not answer within 0.05 seconds.")
     assert (await idle.get("/octhc")).body == b"overall_status=bad"
+
+
+async def test_readyz_of_a_replica_that_is_being_stopped_does_not_wait_for_a_store_that_hangs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Before, a balancer knew of it after up to 10 s, when the replica did not answer any more."""
+    checking = asyncio.Event()
+
+    async def hang() -> None:
+        checking.set()
+        await asyncio.Event().wait()
+
+    async with running_shuttle(tmp_path) as shuttle, asyncio.timeout(readiness.CHECK_TIMEOUT_SECONDS - 1):
+        monkeypatch.setattr(shuttle.services.objects, "check", hang)
+        begun_before = asyncio.create_task(shuttle.get("/readyz"))
+        await checking.wait()
+        shuttle.site[READINESS].drain()
+        for ready in (await begun_before, await shuttle.get("/readyz")):
+            assert (ready.status, ready.json["status"]) == (503, "not ready")
+            assert ready.json["checks"]["replica"] == "This replica is being stopped."
 
 
 async def test_metrics_name_no_build(many: Shuttle):
