@@ -10,7 +10,7 @@ import pytest
 from tests.support.counted_builds import CountedBuilds
 from tests.support.free_port import free_port
 from tests.support.product import Process, Product
-from tests.support.separate_replicas import separate_replicas, until_owner_is_not, until_raised
+from tests.support.separate_replicas import freeze, separate_replicas, until_owner_is_not, until_raised
 from tests.support.tcp_proxy import tcp_proxy
 
 pytestmark = [pytest.mark.timeout(400), pytest.mark.long]
@@ -27,14 +27,6 @@ STATEMENTS = {
 TAKEN_SECONDS = 30
 
 
-def freeze(product: Product, index: int) -> Process:
-    """Stop the process, as on a machine without CPU time; a balancer would notice, too."""
-    frozen = product.replicas[index]
-    os.kill(frozen.pid, signal.SIGSTOP)
-    product.balancer.cut(product.ports[index])
-    return frozen
-
-
 async def test_replica_that_is_frozen_in_a_transaction_holds_up_nobody(tmp_path: Path):
     async with separate_replicas(tmp_path) as (product, links):
         for number, statement in enumerate(STATEMENTS):
@@ -43,8 +35,7 @@ async def test_replica_that_is_frozen_in_a_transaction_holds_up_nobody(tmp_path:
                 await builds.submit(app_id, at=0, part_seconds=0.3)
             await builds.until_running()
             links[0].database.hold_answer_to(statement)
-            async with asyncio.timeout(30):
-                await links[0].database.held.wait()
+            await links[0].database.until_held()
             frozen = freeze(product, 0)
             other = asyncio.create_task(until_other_build_has_ended(product, f"other{number}"))
             seconds = await until_owner_is_not(product, frozen, lost)

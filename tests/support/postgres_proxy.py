@@ -41,6 +41,11 @@ class PostgresProxy(TcpProxy):
         self.held.clear()
         self._released.clear()
 
+    async def until_held(self, seconds: float = 30) -> None:
+        """Wait until the answer has arrived that is held."""
+        async with asyncio.timeout(seconds):
+            await self.held.wait()
+
     def release(self) -> None:
         """Pass on what was held."""
         self._released.set()

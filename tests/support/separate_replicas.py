@@ -1,6 +1,8 @@
 """Replicas each of which reaches PostgreSQL, Jenkins and S3 through proxies of its own, so that one can be cut off."""
 
 import asyncio
+import os
+import signal
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -73,6 +75,14 @@ async def separate_replicas(
             )
             await stack.enter_async_context(product.balancer.probing(_PROBE_SECONDS))
             yield product, links
+
+
+def freeze(product: Product, index: int) -> Process:
+    """Stop the process, as on a machine without CPU time; a balancer would notice, too."""
+    frozen = product.replicas[index]
+    os.kill(frozen.pid, signal.SIGSTOP)
+    product.balancer.cut(product.ports[index])
+    return frozen
 
 
 async def owner_of(product: Product, app_id: str) -> Process | None:
