@@ -1,27 +1,41 @@
 """The logs of running builds, one for each: opened by the first call that needs it, closed with the build."""
 
 import asyncio
+from collections.abc import Sequence
 from functools import partial
 from weakref import WeakValueDictionary
 
 from shuttle.build import Build
 from shuttle.errors import NotOwnerError
 from shuttle.lifecycle.build_log import BuildLog
-from shuttle.lifecycle.build_spec import read_spec
+from shuttle.lifecycle.build_spec import open_spec
 from shuttle.lifecycle.log_pieces import LogPieces
 from shuttle.lifecycle.owned_apps import OwnedApps
 from shuttle.lifecycle.signals import Signals
-from shuttle.logs import LogReader
+from shuttle.logs import LogReader, Segment
 from shuttle.logs.library import LogLibrary
 from shuttle.logs.mask import Masker
 from shuttle.logs.spool import Spool
 from shuttle.logs.writer import LogWriter
-from shuttle.store import Database
-from shuttle.store.builds import find_build, reread
-from shuttle.store.claims import claims_of
+from shuttle.store import Database, Tx
+from shuttle.store.builds import find_build, reread, sealed_spec
+from shuttle.store.claims import Claim, claims_of
 from shuttle.store.log_segments import segments_of
-from shuttle.store.progress import marks_of, stages_of
+from shuttle.store.progress import StageRow, marks_of, stages_of
 from shuttle.vault import Vault
+
+
+# After a takeover many logs are opened at once. A transaction costs more than its queries, so few of them read all.
+def _find_writable(tx: Tx, build_uuid: str) -> tuple[Build, bytes, Sequence[Segment]] | None:
+    """A claimed build that is not final, with its encrypted spec and its segments."""
+    build = find_build(tx, build_uuid)
+    if build is None or build.claimed_at is None or build.state.final:
+        return None
+    return build, sealed_spec(tx, build_uuid), segments_of(tx, build_uuid)
+
+
+def _read_newest(tx: Tx, build: Build) -> tuple[Build, Sequence[StageRow], Sequence[Claim]]:
+    return reread(tx, build), stages_of(tx, build.build_uuid), claims_of(tx, build.build_uuid)
 
 
 def write_preamble(build: Build, spool: Spool) -> None:
@@ -71,10 +85,10 @@ class BuildLogs:
         async with self._opening.setdefault(build_uuid, asyncio.Lock()):
             found = self._logs.get(build_uuid)
             if found is None:
-                build = await self._database.run(find_build, build_uuid)
-                if build is None or build.claimed_at is None or build.state.final:
+                recorded = await self._database.run(_find_writable, build_uuid)
+                if recorded is None:
                     return None
-                found = self._logs[build_uuid] = await self._opened(build)
+                found = self._logs[build_uuid] = await self._opened(*recorded)
             return found
 
     async def reader(self, build: Build) -> LogReader:
@@ -88,19 +102,16 @@ class BuildLogs:
             build = await self._database.run(reread, build)
         return self._library.reader(build)
 
-    async def _opened(self, build: Build) -> BuildLog:
+    async def _opened(self, build: Build, sealed_spec: bytes, segments: Sequence[Segment]) -> BuildLog:
         context = self._owned.context(build.app_id)
         if context is None:
             raise NotOwnerError
-        spec = await read_spec(build.build_uuid, self._database, self._vault)
-        segments = await self._database.run(segments_of, build.build_uuid)
+        spec = open_spec(build.build_uuid, sealed_spec, self._vault)
         # In a thread: a thousand secrets take a second.
         masker = await asyncio.to_thread(Masker, spec.log_rules.secrets)
         stored = await self._pieces.restore(build)
-        stages = await self._database.run(stages_of, build.build_uuid)
         # Read last, with no await afterwards: `reload_claims` and `stop` do not reach a log before it is in `_logs`.
-        build = await self._database.run(reread, build)
-        claims = await self._database.run(claims_of, build.build_uuid)
+        build, stages, claims = await self._database.run(_read_newest, build)
         spool = self._library.spool(build.build_uuid)
         write_preamble(build, spool)
         writer = LogWriter(

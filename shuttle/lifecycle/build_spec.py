@@ -58,7 +58,12 @@ class BuildSpec(BaseModel):
 
 async def read_spec(build_uuid: str, database: Database, vault: Vault) -> BuildSpec:
     """The spec of a recorded build. Raises StoreError."""
-    spec = BuildSpec.model_validate_json(vault.open(await database.run(sealed_spec, build_uuid)))
+    return open_spec(build_uuid, await database.run(sealed_spec, build_uuid), vault)
+
+
+def open_spec(build_uuid: str, sealed: bytes, vault: Vault) -> BuildSpec:
+    """The spec of a build, from its encrypted form in the database."""
+    spec = BuildSpec.model_validate_json(vault.open(sealed))
     tokens = {platform: state_token(child_uuid, vault) for platform, child_uuid in spec.children.items()}
     masked = [token for each in (build_uuid, *spec.children.values()) for token in state_tokens(each, vault)]
     own = {"state_token": state_token(build_uuid, vault), "state_tokens": tokens, "masked_tokens": tuple(masked)}

@@ -34,7 +34,8 @@ async def follow(build: Build, services: Services) -> Ending | None:
 
     Every step can be repeated after a takeover. Raises SpoolError if the log cannot be written.
     """
-    outcome = await until_claimed_or_over(build, services)
+    claimed = Claimed(build) if build.claimed_at is not None else None
+    outcome = claimed or await until_claimed_or_over(build, services)
     if isinstance(outcome, TriggerAgain):
         return None
     if isinstance(outcome, Claimed):

@@ -123,7 +123,7 @@ class Membership:
                     await self._released.wait()
             self._released.clear()
             try:
-                await self.take_over()
+                await self.take_over(begin)
                 await begin()
             except UnavailableError as error:
                 log.warning("the search for open work failed and will be repeated", error=error.message)
@@ -141,14 +141,15 @@ class Membership:
             raise
         await self._release_if_cut_off(drop)
 
-    async def take_over(self) -> None:
+    async def take_over(self, begin: Callable[[], Awaitable[None]] | None = None) -> None:
         """Remove dead replicas, and take the apps that nobody owns. Raises StoreError.
 
-        Does nothing if the newest look is outdated: this process or the database was away.
+        `begin` is called after this replica has taken its share, before it takes what the others have left over. Does
+        nothing if the newest look is outdated: this process or the database was away.
         """
         if self._clock() - self._looked_at <= 2 * self._heartbeat_seconds:
             await self._remove_dead()
-            await self._take_orphans()
+            await self._take_orphans(begin)
 
     async def leave(self) -> None:
         """Release all apps, so that the other replicas take them at once."""
@@ -213,7 +214,7 @@ class Membership:
                 log.warning("a replica is considered dead", name=replica.name, instance=replica.instance)
                 self._seen.pop(replica.instance, None)
 
-    async def _take_orphans(self) -> None:
+    async def _take_orphans(self, begin: Callable[[], Awaitable[None]] | None = None) -> None:
         """Take this replica's share of the apps that nobody owns, then what the others have left over."""
         if self._taken_unknown:
             await self._note_taken()
@@ -224,6 +225,8 @@ class Membership:
             if not orphans:
                 return
             await self._take(_share(orphans, others_left + 1, self._mine.instance))
+            if others_left and begin is not None:
+                await begin()
             if others_left:
                 await asyncio.sleep(_SHARE_SECONDS)
 

@@ -6,7 +6,7 @@ from shuttle.build import STOP_ENDINGS, Build, Ending, State, StopCause
 from shuttle.errors import BuildFailedError, ForeignJobError
 from shuttle.lifecycle import Services
 from shuttle.lifecycle.archive_log import archive_log
-from shuttle.lifecycle.build_spec import BuildSpec, read_spec
+from shuttle.lifecycle.build_spec import BuildSpec, open_spec
 from shuttle.lifecycle.finish import finish
 from shuttle.lifecycle.follow import follow
 from shuttle.lifecycle.jenkins_watch import is_over_in_jenkins
@@ -14,7 +14,8 @@ from shuttle.lifecycle.stage import stage
 from shuttle.lifecycle.stop import enforce, stop_build
 from shuttle.lifecycle.trigger import trigger
 from shuttle.logs.spool import SpoolError
-from shuttle.store.builds import find_build
+from shuttle.store import Tx
+from shuttle.store.builds import find_build, sealed_spec
 
 # The pause between two polls of a stopped build in Jenkins.
 _POLL_SECONDS = 0.5
@@ -27,11 +28,10 @@ async def run(build_uuid: str, services: Services) -> None:
 
 async def pursue(build_uuid: str, services: Services) -> Ending | None:
     """Run the build without recording its ending; returns the ending, or None if the build waits or is final."""
-    build = await _read(build_uuid, services)
+    build, sealed = await services.database.run(_read_with_spec, build_uuid)
     if build.state.final:
         return None
-    spec = await read_spec(build_uuid, services.database, services.vault)
-    return await _pursue_within_limits(build, spec, services)
+    return await _pursue_within_limits(build, open_spec(build_uuid, sealed, services.vault), services)
 
 
 async def finalize(build_uuid: str, ending: Ending | None, services: Services) -> None:
@@ -40,19 +40,19 @@ async def finalize(build_uuid: str, ending: Ending | None, services: Services) -
     This takes as long as Jenkins or the object store is out of reach, so the caller must have released the locks of
     staging: other sources would wait for them.
     """
-    build = await _read(build_uuid, services)
+    build, sealed = await services.database.run(_read_with_spec, build_uuid)
     if ending is not None and not build.state.final:
-        spec = await read_spec(build_uuid, services.database, services.vault)
-        await finish(build, spec, ending, services)
+        await finish(build, open_spec(build_uuid, sealed, services.vault), ending, services)
         build = await services.current(build)
     if build.state.final and build.archived_at is None:
         await archive_log(build, services)
 
 
-async def _read(build_uuid: str, services: Services) -> Build:
-    build = await services.database.run(find_build, build_uuid)
+def _read_with_spec(tx: Tx, build_uuid: str) -> tuple[Build, bytes]:
+    """The build and its encrypted spec, by one transaction: after a takeover many builds are read at once."""
+    build = find_build(tx, build_uuid)
     assert build is not None  # noqa: S101 - the worker has just read its uuid from the table
-    return build
+    return build, sealed_spec(tx, build_uuid)
 
 
 async def _pursue_within_limits(build: Build, spec: BuildSpec, services: Services) -> Ending | None:

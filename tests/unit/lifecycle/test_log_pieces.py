@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 from unittest.mock import AsyncMock
 
 import pytest
@@ -445,6 +446,23 @@ async def test_overlapping_pieces_of_two_processes_give_one_log(one: OneBuild):
     again = await recovered(one)
     reader = await again.services.logs.reader(await again.row())
     assert await reader.read(0, 100) == text
+
+
+async def test_log_is_opened_by_three_transactions(one: OneBuild, monkeypatch: pytest.MonkeyPatch):
+    """After a takeover many logs are opened at once, and pushes wait behind these transactions."""
+    await one.running()
+    await ended(await opened(one), b"one\n")
+    again = await recovered(one)
+    queries: list[object] = []
+    run = one.database.run
+
+    async def counted(query: Any, *arguments: Any, **named: Any) -> Any:
+        queries.append(query)
+        return await run(query, *arguments, **named)
+
+    monkeypatch.setattr(one.database, "run", counted)
+    await opened(again)
+    assert len(queries) == 3
 
 
 async def test_restore_waits_for_an_object_store_that_is_away(one: OneBuild):

@@ -185,6 +185,19 @@ async def test_apps_without_owner_are_shared_and_the_rest_is_taken_afterwards(lo
     assert all(app_id in looks.owned for app_id in looks.database.taken)
 
 
+async def test_work_of_the_own_share_begins_before_the_rest_is_taken(looks: Looks):
+    begun: list[int] = []
+
+    async def begin() -> None:
+        begun.append(len(looks.database.taken))
+
+    looks.database.orphans = {f"app{number}": 1 for number in range(10)}
+    await looks.membership.look(looks.dropped.append)
+    await looks.membership.take_over(begin)
+    assert begun == [5]
+    assert len(looks.database.taken) == 10
+
+
 async def test_budgets_are_shared_by_the_live_replicas(looks: Looks):
     await looks.look()
     looks.database.others = []
