@@ -175,7 +175,7 @@ class Receiver:
             async with self.changed:
                 known = self.log[offset : offset + len(chunk)]
                 if not chunk.startswith(bytes(known)):
-                    self.problem = f"a byte between {offset} and {offset + len(chunk)} has changed"
+                    self.problem = f"bytes from {offset} were {bytes(known[:200])!r} and are {chunk[:200]!r} now"
                 self.log[offset : offset + len(chunk)] = chunk
                 offset += len(chunk)
                 self.changed.notify_all()
