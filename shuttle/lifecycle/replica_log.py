@@ -40,6 +40,7 @@ class ReplicaLog:
         self._block = b""
         self._block_offset = 0
         self._local: LogReader | None = None
+        self._local_epoch: int | None = None
         self._is_archived = False
         self.size_bytes = 0
         self.complete = False
@@ -85,16 +86,25 @@ class ReplicaLog:
 
     @property
     def _is_local(self) -> bool:
-        """Whether this process still has the log: it owns the app, or the log is archived."""
-        return self._local is not None and (self._is_archived or self._build.app_id in self._services.owned)
+        """Whether this process still has the log: it has owned the app all the time, or the log is archived.
+
+        While another process owned the app, it may have archived the log; then the spool here no longer grows.
+        """
+        return self._local is not None and (self._is_archived or self._epoch == self._local_epoch is not None)
+
+    @property
+    def _epoch(self) -> int | None:
+        owned = self._services.owned.ownership(self._build.app_id)
+        return None if owned is None else owned.epoch
 
     async def _read_here(self, offset: int, limit_bytes: int, wait_seconds: float) -> bytes:
         if not self._is_local:
+            epoch = self._epoch
             build = await self._services.current(self._build)
             self._is_archived = build.archived_at is not None
-            if not self._is_archived and build.app_id not in self._services.owned:
+            if not self._is_archived and epoch is None:
                 raise NotOwnerError
-            self._local = await self._services.logs.reader(build)
+            self._local, self._local_epoch = await self._services.logs.reader(build), epoch
         reader = self._local
         assert reader is not None  # noqa: S101 - set just above
         block = await read_or_wait(reader, offset, limit_bytes, wait_seconds)

@@ -38,8 +38,12 @@ class LogLibrary:
         return spool
 
     def reader(self, build: Build) -> LogReader:
-        """The build's spool; its archive if the build is archived and the spool is not open. Raises SpoolError."""
-        if build.archived_at is not None and build.build_uuid not in self._spools:
+        """The build's spool; if the build is archived, its archive unless the spool is open and complete.
+
+        An open spool that is not complete never will be: another process has archived the log. Raises SpoolError.
+        """
+        spool = self._spools.get(build.build_uuid)
+        if build.archived_at is not None and (spool is None or not spool.complete):
             return self.archived(log_object(build.build_uuid), build.log_bytes or 0)
         return self.spool(build.build_uuid)
 

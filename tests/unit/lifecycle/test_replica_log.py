@@ -1,0 +1,70 @@
+"""The log of a build whose app has had another owner meanwhile."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest_asyncio
+
+from shuttle.build import Build, State
+from shuttle.lifecycle.replica_log import ReplicaLog
+from shuttle.logs import LogReader
+from shuttle.objects.names import log_object
+from shuttle.store.fence import Ownership
+from shuttle.store.tables import builds
+from tests.unit.lifecycle.one_build import OneBuild, one_build
+
+HERE = b"-----> Source\none\n"
+WHOLE = HERE + b"two\n"
+
+
+@pytest_asyncio.fixture
+async def one(tmp_path: Path) -> AsyncIterator[OneBuild]:
+    """A build whose log is kept in the object store, as beside PostgreSQL."""
+    async with one_build(tmp_path, True) as recorded:
+        yield recorded
+
+
+async def written_here(one: OneBuild) -> Build:
+    """A running build whose log has the bytes HERE."""
+    build = await one.running()
+    build_log = await one.services.logs.open(one.build_uuid)
+    assert build_log is not None
+    build_log.take(build_log.claims[0], "main", 0, b"one\n")
+    reader = await one.services.logs.reader(build)
+    await reader.grown_beyond(len(HERE) - 1)
+    return build
+
+
+async def archived_by_another_replica(one: OneBuild, folder: Path) -> None:
+    """The app is lost; its new owner writes the rest of the log and archives it; then the app comes back."""
+    mine = one.services.owned.ownership("app")
+    assert mine is not None
+    one.services.owned.drop("app")
+    one.services.logs.lose(one.build_uuid)
+    (folder / "whole").write_bytes(WHOLE)
+    await one.services.objects.put(log_object(one.build_uuid), folder / "whole", content_type="text/plain")
+    ended = {"state": State.SUCCEEDED.value, "log_bytes": len(WHOLE), "archived_at": one.clock.now()}
+    await one.database.run(lambda tx: tx.execute(builds.update().values(ended)))
+    one.services.owned.add(Ownership("app", mine.epoch + 2))
+
+
+async def rest_of(reader: LogReader) -> bytes:
+    await reader.grown_beyond(len(HERE))
+    assert reader.complete
+    return await reader.read(len(HERE), 100)
+
+
+async def test_a_log_that_was_archived_while_the_app_was_away_is_sent_from_its_archive(one: OneBuild, tmp_path: Path):
+    """Before, it was read from the unfinished spool, so the receiver waited for its end forever."""
+    await written_here(one)
+    await archived_by_another_replica(one, tmp_path)
+    assert await rest_of(await one.services.logs.reader(await one.row())) == b"two\n"
+
+
+async def test_a_reader_finds_the_end_of_a_log_that_was_archived_while_the_app_was_away(one: OneBuild, tmp_path: Path):
+    """Before, the reader kept the unfinished spool when the app came back between two of its questions."""
+    reader = ReplicaLog(await written_here(one), one.services)
+    await reader.refresh()
+    assert await reader.read(0, 100) == HERE
+    await archived_by_another_replica(one, tmp_path)
+    assert await rest_of(reader) == b"two\n"
