@@ -20,6 +20,7 @@ from shuttle.logs.writer import LogWriter
 from shuttle.store import Database, Tx
 from shuttle.store.builds import find_build, reread, sealed_spec
 from shuttle.store.claims import Claim, claims_of
+from shuttle.store.fence import context_of_owner
 from shuttle.store.log_segments import segments_of
 from shuttle.store.progress import StageRow, marks_of, stages_of
 from shuttle.vault import Vault
@@ -103,15 +104,18 @@ class BuildLogs:
         return self._library.reader(build)
 
     async def _opened(self, build: Build, sealed_spec: bytes, segments: Sequence[Segment]) -> BuildLog:
-        context = self._owned.context(build.app_id)
-        if context is None:
+        owned = self._owned.ownership(build.app_id)
+        if owned is None:
             raise NotOwnerError
+        context = context_of_owner(owned)
         spec = open_spec(build.build_uuid, sealed_spec, self._vault)
         # In a thread: a thousand secrets take a second.
         masker = await asyncio.to_thread(Masker, spec.log_rules.secrets)
         stored = await self._pieces.restore(build)
         # Read last, with no await afterwards: `reload_claims` and `stop` do not reach a log before it is in `_logs`.
         build, stages, claims = await self._database.run(_read_newest, build)
+        if self._owned.ownership(build.app_id) != owned:
+            raise NotOwnerError  # the app was lost meanwhile, so `lose` has not found this log
         spool = self._library.spool(build.build_uuid)
         write_preamble(build, spool)
         writer = LogWriter(

@@ -94,11 +94,12 @@ class LogPieces:
         if not self._enabled or build.claimed_at is None or build.archived_at is not None or owned is None:
             return StoredPieces()
         async with self._restoring.setdefault(build.build_uuid, asyncio.Lock()):
-            is_restored = self._restored.get(build.build_uuid) == owned.epoch
             stored = await self._database.run(stored_pieces, build.build_uuid)
-            if stored is None:
+            # Read again: after a change of owners, a restore of the earlier epoch would cut what is written since.
+            owned = self._owned.ownership(build.app_id)
+            if stored is None or owned is None:
                 return StoredPieces()
-            if not is_restored:
+            if self._restored.get(build.build_uuid) != owned.epoch:
                 stored = await self._restore(build, stored, owned.epoch)
                 self._restored[build.build_uuid] = owned.epoch
                 self._library.write_epoch(build.build_uuid, owned.epoch)

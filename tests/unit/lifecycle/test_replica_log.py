@@ -1,11 +1,15 @@
-"""The log of a build whose app has had another owner meanwhile."""
+"""The log of a build whose app has another owner, or has had one meanwhile."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
+import pytest
 import pytest_asyncio
 
 from shuttle.build import Build, State
+from shuttle.errors import NotOwnerError
+from shuttle.lifecycle import build_logs
 from shuttle.lifecycle.replica_log import ReplicaLog
 from shuttle.logs import LogReader
 from shuttle.objects.names import log_object
@@ -68,3 +72,20 @@ async def test_a_reader_finds_the_end_of_a_log_that_was_archived_while_the_app_w
     assert await reader.read(0, 100) == HERE
     await archived_by_another_replica(one, tmp_path)
     assert await rest_of(reader) == b"two\n"
+
+
+async def test_a_log_does_not_stay_open_whose_app_is_lost_while_it_is_opened(
+    one: OneBuild, monkeypatch: pytest.MonkeyPatch
+):
+    """Before, it took what agents pushed, and wrote it into the spool when the app had come back."""
+    await one.running()
+    read_newest = build_logs._read_newest
+
+    def lose_meanwhile(*arguments: Any) -> Any:
+        one.services.owned.drop("app")
+        return read_newest(*arguments)
+
+    monkeypatch.setattr(build_logs, "_read_newest", lose_meanwhile)
+    with pytest.raises(NotOwnerError):
+        await one.services.logs.open(one.build_uuid)
+    assert one.services.logs.find(one.build_uuid) is None
