@@ -5,12 +5,15 @@ import socket
 from collections.abc import Callable
 from contextlib import suppress
 from enum import Enum
+from functools import partial
 from typing import Any
 
 import psycopg
 import sqlalchemy as sa
 from psycopg.conninfo import conninfo_to_dict
 from sqlalchemy.pool import NullPool
+
+from shuttle.errors import SettingsError
 
 # One message to the server instead of four. With these limits, a frozen process of this service blocks others for a few
 # seconds only. No statement of the service takes that long.
@@ -39,14 +42,26 @@ class Outcome(Enum):
 
 
 def connector(url: str) -> Callable[[], psycopg.Connection[Any]]:
-    """A function that opens connections; parameters in the URL override the defaults."""
-    parameters = parameters_of(url)
+    """A function that opens connections; parameters in the URL override the defaults. It raises what `connect` does."""
+    return partial(connect, parameters_of(url), autocommit=True)
 
-    def connect() -> psycopg.Connection[Any]:
-        # No prepared statements: a pooler in transaction mode does not keep them.
-        return psycopg.connect(**parameters, autocommit=True, prepare_threshold=None)
 
-    return connect
+def connect(parameters: dict[str, Any], *, autocommit: bool = False) -> psycopg.Connection[Any]:
+    """Open a connection with these parameters of libpq.
+
+    Raises psycopg.Error, and SettingsError if the database cannot store all text: with SQL_ASCII the driver returns
+    bytes, with any other encoding than UTF8 there are characters that a log cannot contain.
+    """
+    # No prepared statements: a pooler in transaction mode does not keep them.
+    opened = psycopg.connect(**parameters, autocommit=autocommit, prepare_threshold=None)
+    encoding = opened.info.parameter_status("server_encoding")
+    if encoding not in {None, "UTF8"}:
+        opened.close()
+        raise SettingsError(
+            f"The database of DATABASE_URL has the encoding {encoding}; create one with ENCODING 'UTF8' TEMPLATE"
+            " template0."
+        )
+    return opened
 
 
 def parameters_of(url: str) -> dict[str, Any]:

@@ -3,15 +3,15 @@
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 
-import psycopg
 import sqlalchemy as sa
 import structlog
 from sqlalchemy.pool import NullPool
 
 from shuttle.errors import SettingsError, StoreError
 from shuttle.store.migrate import Migrations, Schema, read_schema
-from shuttle.store.postgres_connection import parameters_of
+from shuttle.store.postgres_connection import connect, parameters_of
 
 log = structlog.get_logger()
 
@@ -62,7 +62,7 @@ def migration_engine(url: str) -> sa.Engine:
     """
     engine = sa.create_engine(
         "postgresql+psycopg://",
-        creator=lambda: psycopg.connect(**parameters_of(url), prepare_threshold=None),
+        creator=partial(connect, parameters_of(url)),
         poolclass=NullPool,
         hide_parameters=True,
     )

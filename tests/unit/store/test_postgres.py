@@ -181,6 +181,17 @@ async def test_missing_password_ends_the_start(server: PostgresServer):
     await opened.close()
 
 
+@pytest.mark.parametrize("encoding", ["SQL_ASCII", "LATIN1"])
+async def test_database_that_cannot_store_all_text_ends_the_start(server: PostgresServer, encoding: str):
+    """Before, the start ended with a traceback. A cluster made in the locale C has SQL_ASCII."""
+    name = f"in_{encoding.lower()}"
+    server.execute(f"CREATE DATABASE {name} ENCODING '{encoding}' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0")
+    opened = PostgresDatabase(server.url(name), SetClock())
+    with pytest.raises(SettingsError, match=f"has the encoding {encoding}; create one with ENCODING 'UTF8'"):
+        await opened.migrate()
+    await opened.close()
+
+
 @pytest.fixture
 def limited(server: PostgresServer) -> str:
     """The URL of a database that belongs to a user of its own."""
