@@ -16,9 +16,10 @@ from shuttle.errors import (
     QueueFullError,
     StoreError,
 )
+from shuttle.lifecycle import Services
 from shuttle.lifecycle.create_record import build_id_of
 from shuttle.lifecycle.left_behind import check_files
-from shuttle.lifecycle.resume_trigger import TRIGGER, TRIGGER_PATH, read_trigger, without_trigger
+from shuttle.lifecycle.resume_trigger import TRIGGER, TRIGGER_PATH, Trigger, read_trigger, without_trigger
 from shuttle.request import UUID, ResumeRequest, canonical_json
 from shuttle.store.builds import lock_build
 from shuttle.store.record_failures import end_record
@@ -34,6 +35,7 @@ from shuttle.web.state.answers import IGNORED_HEADERS, answer, created, created_
 from shuttle.web.state.artifacts import artifact_entry
 from shuttle.web.state.bodies import IGNORED, SHAPE_ERRORS, read_shape
 from shuttle.web.state.builds_named import build_in
+from shuttle.web.state.details import invalid_field
 from shuttle.web.state.names import key_in
 from shuttle.web.state.resume_entries import resume_entry
 from shuttle.web.state.resume_models import (
@@ -122,12 +124,13 @@ async def _check_order(request: web.Request, build: Build, body: NewResumeBody) 
 
 
 async def _resume_record(request: web.Request, build: Build, body: NewResumeBody) -> tuple[Build, bool]:
-    vault, fields = request.app[SERVICES].vault, body.given()
+    services, fields = request.app[SERVICES], body.given()
+    vault = services.vault
     fields.pop("build_number", None)
-    await check_files(build.build_uuid, request.app[SERVICES])
-    content = canonical_json({"resume": build.build_uuid, **fields})
-    trigger = read_trigger(body.orchestration_config, _call_body, vault)
+    trigger = _trigger(body, services)
     request[IGNORED] = (*request[IGNORED], *trigger.ignored_fields)
+    await check_files(build.build_uuid, services)
+    content = canonical_json({"resume": build.build_uuid, **fields})
     if body.orchestration_config is not None:
         fields["orchestration_config"] = without_trigger(body.orchestration_config)
     new = NewResume(
@@ -140,7 +143,14 @@ async def _resume_record(request: web.Request, build: Build, body: NewResumeBody
         same_request=partial(vault.matches, content),
         call=trigger.call,
     )
-    return await request.app[SERVICES].database.run(resume_record, build.build_uuid, new)
+    return await services.database.run(resume_record, build.build_uuid, new)
+
+
+def _trigger(body: NewResumeBody, services: Services) -> Trigger:
+    try:
+        return read_trigger(body.orchestration_config, _call_body, services)
+    except InvalidRequestError as error:
+        raise invalid_field(error) from None
 
 
 def _call_body(successor: Build) -> bytes:
