@@ -19,7 +19,7 @@ from shuttle.lifecycle import Services
 from shuttle.lifecycle.accept import Acceptance, AcceptedBuild
 from shuttle.lifecycle.build_spec import read_spec
 from shuttle.request import ResumeRequest, canonical_json
-from shuttle.store.auto_resumes import WaitingResume, cancel_resumes, is_planned, newer_build, waiting_resumes
+from shuttle.store.auto_resumes import WaitingResume, cancel_resumes, newer_build, planned_resume, waiting_resumes
 from shuttle.store.builds import find_build
 from shuttle.store.fence import Ownership
 from shuttle.store.tx import Tx
@@ -118,5 +118,7 @@ class AutoResumes:
 
 def _planned(tx: Tx, build_uuid: str) -> tuple[Build | None, str | None]:
     """The build, if it is still going to be resumed, and the id of a newer build that makes this needless."""
-    build = find_build(tx, build_uuid) if is_planned(tx, build_uuid) else None
-    return build, None if build is None else newer_build(tx, build)
+    build = find_build(tx, build_uuid)
+    if build is None or planned_resume(tx, build) is None:
+        return None, None
+    return build, newer_build(tx, build)

@@ -24,6 +24,13 @@ class WaitingResume(NamedTuple):
     due_at: datetime
 
 
+class PlannedResume(NamedTuple):
+    """The plan of one build: `due_at` is on steady time, `attempts_left` counts this resume."""
+
+    due_at: datetime
+    attempts_left: int
+
+
 def plan_resume(tx: Tx, build: Build) -> None:
     """Plan the resume of a build that has just ended, if its request and its failure say so.
 
@@ -71,10 +78,14 @@ def waiting_resumes(tx: Tx, build_uuid: str | None = None) -> list[WaitingResume
     return [WaitingResume(*row) for row in tx.execute(query)]
 
 
-def is_planned(tx: Tx, build_uuid: str) -> bool:
-    """Whether the build is still going to be resumed by itself."""
-    query = sa.select(auto_resumes.c.build_uuid).where(auto_resumes.c.build_uuid == build_uuid)
-    return tx.execute(query).first() is not None
+def planned_resume(tx: Tx, build: Build) -> PlannedResume | None:
+    """When the build is going to be resumed by itself; None = it is not, or not any more."""
+    wanted = (build.record or {}).get("auto_resume")
+    if wanted is None or not build.state.final:
+        return None
+    query = sa.select(auto_resumes.c.due_steady_at).where(auto_resumes.c.build_uuid == build.build_uuid)
+    due_at = tx.execute(query).scalar()
+    return None if due_at is None else PlannedResume(due_at, wanted["attempts"])
 
 
 def newer_build(tx: Tx, build: Build) -> str | None:

@@ -20,6 +20,7 @@ from shuttle.lifecycle import Services
 from shuttle.lifecycle.build_spec import BuildSpec, read_spec
 from shuttle.lifecycle.stop import stop_pair
 from shuttle.request.shape import BuildRequest
+from shuttle.store.auto_resumes import PlannedResume, planned_resume
 from shuttle.store.builds import endpoints_and_artifacts, has_app, newest_event, page_of_builds
 from shuttle.store.permitted import newest_of_pair
 from shuttle.store.progress import StageRow, stages_of
@@ -98,7 +99,7 @@ async def get_build(request: web.Request) -> web.StreamResponse:
     build = await named_build(request)
     spec = await _spec_or_none(build, services)
     receivers, sinks, artifacts = await services.database.run(endpoints_and_artifacts, build.build_uuid)
-    stages, children = await services.database.run(_parts_of, build.build_uuid)
+    stages, children, planned = await services.database.run(_parts_of, build)
     return json_answer(
         long_form(
             build,
@@ -108,14 +109,15 @@ async def get_build(request: web.Request) -> web.StreamResponse:
             artifacts=artifacts,
             stages=stages,
             children=children,
+            planned=planned,
             services=services,
         ),
         recorded={"metadata": build.metadata_json},
     )
 
 
-def _parts_of(tx: Tx, build_uuid: str) -> tuple[list[StageRow], list[Build]]:
-    return stages_of(tx, build_uuid), children_of(tx, build_uuid)
+def _parts_of(tx: Tx, build: Build) -> tuple[list[StageRow], list[Build], PlannedResume | None]:
+    return stages_of(tx, build.build_uuid), children_of(tx, build.build_uuid), planned_resume(tx, build)
 
 
 async def _spec_or_none(build: Build, services: Services) -> BuildSpec | None:

@@ -250,11 +250,18 @@ class ChildEntry(ResponseBody):
     message: str | None
 
 
+class AutoResumeEntry(ResponseBody):
+    """When the failed build will be resumed by itself; `attempts_left` counts that resume."""
+
+    resume_at: Instant
+    attempts_left: Annotated[int, Field(ge=1)]
+
+
 class LongBuild(ShortBuild):
     """Everything about a build except its metadata.
 
     Secret arguments are null. `arguments` is null if the key that decrypts them is missing, and for a build that
-    another CI system runs.
+    another CI system runs. `auto_resume` is null if no automatic resume is planned.
     """
 
     source: BuildSource
@@ -270,6 +277,7 @@ class LongBuild(ShortBuild):
     receivers: list[EndpointEntry]
     sinks: list[EndpointEntry]
     children: list[ChildEntry]
+    auto_resume: AutoResumeEntry | None
 
 
 class WholeBuild(LongBuild):

@@ -6,15 +6,18 @@ from typing import Any
 from urllib.parse import quote
 
 from shuttle.build import Build
+from shuttle.clock import Clock
 from shuttle.events import instant_text
 from shuttle.lifecycle import Services
 from shuttle.lifecycle.build_spec import BuildSpec
 from shuttle.outgoing.endpoints import EndpointState
 from shuttle.outgoing.userinfo import without_userinfo
+from shuttle.store.auto_resumes import PlannedResume
 from shuttle.store.builds import Artifact, Endpoint
 from shuttle.store.progress import StageRow
 from shuttle.web.models import (
     ArtifactEntry,
+    AutoResumeEntry,
     BuildInJenkins,
     BuildLogSize,
     BuildSource,
@@ -75,6 +78,7 @@ def long_form(
     artifacts: Sequence[Artifact],
     stages: Sequence[StageRow],
     children: Sequence[Build],
+    planned: PlannedResume | None,
     services: Services,
 ) -> LongBuild:
     """Everything about one build except its metadata; `spec` is None if it cannot be decrypted or does not exist."""
@@ -100,7 +104,15 @@ def long_form(
         receivers=[_endpoint(endpoint) for endpoint in receivers],
         sinks=[_sink(endpoint, log_bytes, complete=build.state.final) for endpoint in sinks],
         children=[_child(child) for child in children],
+        auto_resume=auto_resume_form(planned, services.clock),
     )
+
+
+def auto_resume_form(planned: PlannedResume | None, clock: Clock) -> AutoResumeEntry | None:
+    """The plan with the wall clock's time."""
+    if planned is None:
+        return None
+    return AutoResumeEntry(resume_at=instant_text(clock.shown(planned.due_at)), attempts_left=planned.attempts_left)
 
 
 def _child(child: Build) -> ChildEntry:

@@ -11,6 +11,7 @@ from shuttle.store.projects import Project
 from shuttle.store.record_failures import FailureRow
 from shuttle.store.record_states import StateRow
 from shuttle.store.references import UNSPECIFIED, Kind, Reference
+from shuttle.web.models import AutoResumeEntry
 from shuttle.web.state.build_models import BuildEntry, ChildBuild, ProjectOfBuild
 from shuttle.web.state.failure_models import Failure
 from shuttle.web.state.reference_models import image_type_entry, os_version_entry, platform_entry, short
@@ -48,6 +49,7 @@ def build_entry(
     states: Sequence[StateRow] = (),
     failures: Sequence[FailureRow] = (),
     children: Sequence[Build] = (),
+    auto_resume: AutoResumeEntry | None = None,
 ) -> BuildEntry:
     """The build for display."""
     record = build.record or {}
@@ -93,6 +95,7 @@ def build_entry(
         states=[state_entry(build, row) for row in states],
         failures=[failure_entry(build, row) for row in failures],
         children=[_child(child) for child in children],
+        auto_resume=auto_resume,
     )
 
 

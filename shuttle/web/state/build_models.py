@@ -4,7 +4,7 @@ from typing import Any
 
 from pydantic import Field, RootModel, field_validator
 
-from shuttle.web.models import Instant, ResponseBody
+from shuttle.web.models import AutoResumeEntry, Instant, ResponseBody
 from shuttle.web.state.bodies import StateBody
 from shuttle.web.state.failure_models import Failure
 from shuttle.web.state.fields import Code, Description, Message, Metadata, Name
@@ -91,7 +91,10 @@ class ChildBuild(ResponseBody):
 
 
 class BuildEntry(ResponseBody):
-    """A build and its record. `id` and `build_id` are its uuid."""
+    """A build and its record. `id` and `build_id` are its uuid.
+
+    `auto_resume` is null if no automatic resume is planned.
+    """
 
     id: str
     build_id: str
@@ -131,7 +134,8 @@ class BuildEntry(ResponseBody):
     states: list[BuildState]
     failures: list[Failure]
     children: list[ChildBuild]
+    auto_resume: AutoResumeEntry | None
 
 
 class BuildEntries(RootModel[list[BuildEntry]]):
-    """Builds, the newest first; their states, failures and children are only in the answer for one build."""
+    """Builds, the newest first. States, failures, children and planned resumes are only in the answer for one build."""

@@ -9,6 +9,7 @@ from aiohttp import web
 from shuttle.build import Build, Ending, State
 from shuttle.errors import ConflictError, ForbiddenError, InvalidRequestError, NotFoundError, StoreError
 from shuttle.lifecycle.create_record import RecordRequest, accept_record
+from shuttle.store.auto_resumes import planned_resume
 from shuttle.store.builds import reread
 from shuttle.store.projects import projects_of_apps, referred_project
 from shuttle.store.record_failures import end_record, failures_of
@@ -19,6 +20,7 @@ from shuttle.store.references import Kind, references_of_labels
 from shuttle.store.tx import Tx
 from shuttle.web import SERVICES
 from shuttle.web.description import Parameter, describe
+from shuttle.web.representation import auto_resume_form
 from shuttle.web.state.access import STATE_BUILD
 from shuttle.web.state.answers import IGNORED_HEADERS, answer, created, created_replies
 from shuttle.web.state.bodies import IGNORED, SHAPE_ERRORS, read_shape
@@ -109,6 +111,7 @@ async def _shown(request: web.Request, build: Build) -> BuildEntry:
             states=states_of(tx, build.build_uuid),
             failures=failures_of(tx, build.build_uuid),
             children=children_of(tx, build.build_uuid),
+            auto_resume=auto_resume_form(planned_resume(tx, build), services.clock),
         )
 
     return await services.database.run(read)

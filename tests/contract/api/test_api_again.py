@@ -1,5 +1,6 @@
 """Building an ended build again: rebuilds, and builds that resume a failed one."""
 
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -125,6 +126,23 @@ async def test_build_whose_process_says_retryable_is_resumed_by_itself(
     await shuttle.until_shown(path, lambda resumes: resumes)
     assert (await shuttle.until(f"/{app}-passing/1-r1"))["state"] == "succeeded"
     assert (await shuttle.get(f"/-/state/builds/{failed['lasting']['build_uuid']}/resume")).json == []
+
+
+async def test_a_planned_resume_is_shown_until_it_is_cancelled(shuttle: Shuttle, app: str):
+    """Before, no answer said when, or whether, a failed build would be resumed by itself."""
+    wanted = {"after_seconds": 3600, "attempts": 2}
+    source = {"url": data_url({"build.sh": QUOTA})}
+    await shuttle.submit(f"/{app}/1", arguments={"RETRYABLE": True}, source=source, auto_resume=wanted)
+    assert (await shuttle.build(f"/{app}/1"))["auto_resume"] is None, "it has not failed yet"
+    failed = await shuttle.until(f"/{app}/1", "failed")
+    planned, record = failed["auto_resume"], f"/-/state/builds/{failed['build_uuid']}"
+    assert planned["attempts_left"] == 2
+    wait = datetime.fromisoformat(planned["resume_at"]) - datetime.fromisoformat(failed["timestamps"]["finished_at"])
+    assert abs(wait - timedelta(hours=1)) < timedelta(seconds=1)
+    assert (await shuttle.get(record)).json["auto_resume"]["attempts_left"] == 2
+    assert (await shuttle.delete(f"/{app}/1")).status == 200
+    shown = [(await shuttle.get(path)).json["auto_resume"] for path in (f"/{app}/1", record)]
+    assert shown == [None, None]
 
 
 async def test_build_resumed_by_one_api_is_known_to_the_other(shuttle: Shuttle, app: str):
