@@ -11,7 +11,10 @@ from jenkins_pipelines.fragments.supervised import supervised
 from jenkins_pipelines.kind import PipelineKind, PipelineOptions
 from jenkins_pipelines.models import Pipeline
 
-_SCRIPTS = ("links", "uploads", "packer", "packer_files", "berks", "kitchen", "docker_clean", "packer_image")
+_SCRIPTS = (
+    *("links", "resume", "uploads", "packer", "packer_files", "berks", "kitchen", "docker_clean"),
+    "packer_image",
+)
 # The limits of variables, as of arguments: the agent keeps each variable as a line of a file that awk reads.
 _MAX_VARIABLES = 5000
 _MAX_VARIABLES_BYTES = 1024 * 1024

@@ -56,7 +56,9 @@ upload_matches() {
   [ -e "$1" ] || say "No file matches the pattern in keep: $1"
   for match; do
     match=${match#./}
-    if [ -d "$match" ] && [ ! -L "$match" ] && ! leads_out "$match"; then
+    if is_laid "$match"; then
+      say "Not uploaded, because it is of the build that is resumed: $match"
+    elif [ -d "$match" ] && [ ! -L "$match" ] && ! leads_out "$match"; then
       upload_folder "${match%/}"
     elif [ -f "$match" ]; then
       upload_one "$match"

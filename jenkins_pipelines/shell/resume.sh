@@ -1,4 +1,13 @@
 
+# The folder that lay_left_behind has made; empty = none.
+laid=''
+
+# is_laid NAME: whether NAME in the current folder was put there by lay_left_behind.
+is_laid() {
+  [ -n "$laid" ] || return 1
+  case $PWD/$1/ in "$laid"/*) ;; *) return 1 ;; esac
+}
+
 # lay_left_behind: put the files and variables of the build that is resumed into the folder `resume` of the source. It is
 # removed together with the source.
 lay_left_behind() {
@@ -7,7 +16,8 @@ lay_left_behind() {
   if [ -e "$sources/resume" ] || [ -L "$sources/resume" ]; then
     say 'The source has a folder resume, so the files and variables of the build that is resumed are not put there.'
   else
-    mkdir "$sources/resume"
+    laid=$sources/resume
+    mkdir "$laid"
     [ ! -d "$work/environment/resume/variables" ] || lay_variables
     for file in "$work/environment/resume_files"/*; do
       [ ! -f "$file" ] || lay_file

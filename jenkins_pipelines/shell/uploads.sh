@@ -65,6 +65,8 @@ upload_folder() {
     forward
     if [ -L "$file" ]; then
       say "Not uploaded, because it is a link: ${file#./}"
+    elif is_laid "${file#./}"; then
+      say "Not uploaded, because it is of the build that is resumed: ${file#./}"
     elif [ -d "$file" ]; then
       # The shuttle accepts no name of that length, and dash exits at a thousand nested calls of a function.
       [ ${#file} -lt 1000 ] ||

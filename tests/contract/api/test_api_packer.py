@@ -125,3 +125,39 @@ async def test_template_calls_git_in_a_source_that_has_its_git_folder(shuttle: S
         log = (await shuttle.whole_log(path)).decode()
         assert ended["state"] == "succeeded", log
         assert "".join(f"    x: {commit}\n" for commit in reversed(expected)) + "Build 'x' finished" in log
+
+
+# The first build leaves a file and a secret, and fails; the build that resumes it uses both.
+STEPS = """set -eu
+curl -fsS -o report.sh "$BLDST_API_URL/report.sh"
+. ./report.sh
+if [ -z "${RESUME_MODE-}" ]; then
+  echo bytes >disk.img
+  checkpoint disk 22 disk.img vm_id=i-1
+  report_post variables '{"variable_key": "password", "variable_value": "PASSWORD", "is_sensitive": true}'
+  exit 3
+fi
+cat resume/disk.img resume/variables/vm_id
+grep -c PASSWORD resume/variables/password
+""".replace("PASSWORD", SECRET)
+
+
+async def test_template_of_a_resumed_build_finds_what_the_failed_build_has_left(shuttle: Shuttle):
+    """And nothing of it is uploaded, not even by a pattern that matches every file: variables may be secret."""
+    template: dict[str, Any] = {"builders": [{"type": "file", "name": "x", "target": "x", "content": "x"}]}
+    template["provisioners"] = [{"type": "shell-local", "inline": ["sh steps.sh"]}]
+    source = {"url": data_url({"packer.json": json.dumps(template), "steps.sh": STEPS})}
+    pipeline = {"name": "packer-image", "options": {"keep": ["[!p]*", "."]}}
+    assert (await shuttle.post("/packer/failed", {"source": source, "pipeline": pipeline})).status == 200
+    failed = await shuttle.until("/packer/failed")
+    assert failed["state"] == "failed"
+    assert (await shuttle.post("/packer/resumed", {"resume_from": {"build_id": "failed"}})).status == 200
+    resumed = await shuttle.until("/packer/resumed")
+    log = (await shuttle.whole_log("/packer/resumed")).decode()
+    assert resumed["state"] == "succeeded", (await shuttle.whole_log("/packer/failed")).decode() + log
+    assert "    x: bytes\n" in log
+    assert "    x: i-1" in log
+    assert log.count("-----> Not uploaded, because it is of the build that is resumed: resume\n") == 2
+    names = {artifact["name"] for artifact in resumed["artifacts"]}
+    assert "steps.sh" in names
+    assert not [name for name in names if name.startswith("resume")]
