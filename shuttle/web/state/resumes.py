@@ -124,9 +124,12 @@ async def _check_order(request: web.Request, build: Build, body: NewResumeBody) 
 
 
 async def _resume_record(request: web.Request, build: Build, body: NewResumeBody) -> tuple[Build, bool]:
+    if body.latest:
+        raise InvalidRequestError("Leave latest out: the CI system of this build chooses its source.", field="latest")
     services, fields = request.app[SERVICES], body.given()
     vault = services.vault
-    fields.pop("build_number", None)
+    for name in ("build_number", "latest"):
+        fields.pop(name, None)
     trigger = _trigger(body, services)
     request[IGNORED] = (*request[IGNORED], *trigger.ignored_fields)
     await check_files(build.build_uuid, services)

@@ -51,6 +51,15 @@ async def test_context_says_where_to_begin_and_with_what(state: Shuttle, name: s
     assert read["variables"]["KEY"] == "******"
 
 
+async def test_newest_commit_of_a_record_is_refused(state: Shuttle, name: str):
+    """Before, `latest` had no effect for a record, and no answer said so."""
+    uuid = await failed_build(state, name)
+    refused = await state.ask("POST", f"{BUILDS}/{uuid}/resume", json={"latest": True})
+    assert (refused.status, "latest" in refused.json["detail"]) == (400, True)
+    assert (await state.get(f"{BUILDS}/{uuid}/resume")).json == []
+    await post(state, f"/{uuid}/resume", {"latest": False})
+
+
 async def test_resume_makes_one_pending_successor_that_the_ci_system_moves(state: Shuttle, name: str):
     uuid = await failed_build(state, name)
     body = {"resume_reason": "the playbook is mended", "requested_by": "me", "orchestration_config": {"job": "x"}}
