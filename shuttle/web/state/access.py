@@ -22,25 +22,26 @@ STATE_BUILD: web.RequestKey[Build] = web.RequestKey("state_build", Build)
 def guard_state(gate: Gate, route: Route) -> Handler:
     """The route's handler, restricted to callers with its role; it reads their standing from `request[STANDING]`.
 
-    Routes for builds (`open_to_builds`) also take a state token, and check themselves which build it opens.
+    Routes for builds (`open_to_builds`) also take a state token, and check themselves which build it opens. All others
+    answer it with 403.
     """
     if route.role is Role.ANYBODY:
         return route.handler
     needed = Standing[route.role.name]
 
     async def guarded(request: web.Request) -> web.StreamResponse:
-        build = await _build_of_token(request) if route.open_to_builds else None
-        if build is None:
-            request[STANDING] = _check(gate, request, needed)
-        else:
+        build = await _build_of_token(request)
+        if build is not None and route.open_to_builds:
             request[STANDING], request[STATE_BUILD] = Standing.READER, build
+        else:
+            request[STANDING] = _check(gate, request, needed, build)
         return await route.handler(request)
 
     return guarded
 
 
-def _check(gate: Gate, request: web.Request, needed: Standing) -> Standing:
-    """The caller's standing; if both headers have a token, the higher standing counts.
+def _check(gate: Gate, request: web.Request, needed: Standing, build: Build | None) -> Standing:
+    """The caller's standing; if both headers have a token, the higher standing counts. `build`: see `_build_of_token`.
 
     Raises UnauthorizedError (401) without a valid token, ForbiddenError (403) if the role does not suffice. Without
     tokens of the service: see `Gate.is_open`.
@@ -48,6 +49,8 @@ def _check(gate: Gate, request: web.Request, needed: Standing) -> Standing:
     if gate.is_open(request):
         return Standing.CONTROLLER
     known = [standing for token in _tokens_in(request) if (standing := gate.standing_of(token)) is not None]
+    if not known and build is not None:
+        raise ForbiddenError("The state token of a build opens only the record of this build.")
     if not known:
         raise UnauthorizedError(
             "Authentication required. Use Bearer token or X-API-Key.", headers={"WWW-Authenticate": _CHALLENGE}

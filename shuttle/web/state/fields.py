@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from shuttle.request import compact_json
 from shuttle.web.storable import STORABLE
@@ -17,6 +17,13 @@ def _of_limited_size(value: dict[str, Any]) -> dict[str, Any]:
     return value
 
 
+def _not_a_boolean(value: Any) -> Any:
+    # Numbers may be written as text, and pydantic would also take true as 1.
+    if isinstance(value, bool):
+        raise ValueError("write a whole number")  # noqa: TRY004 - pydantic reports no TypeError
+    return value
+
+
 Name = Annotated[str, Field(min_length=1, max_length=128), STORABLE]
 ShortName = Annotated[str, Field(min_length=1, max_length=50), STORABLE]
 DisplayName = Annotated[str, Field(min_length=1, max_length=100), STORABLE]
@@ -24,7 +31,7 @@ Description = Annotated[str, Field(max_length=500), STORABLE]
 Message = Annotated[str, Field(max_length=4096), STORABLE]
 Color = Annotated[str, Field(pattern=r"^#[0-9A-Fa-f]{6}$")]
 # -1 means an error; 0 to 100 are usual, but the Jenkins library uses codes up to 999.
-Code = Annotated[int, Field(ge=-1, le=999)]
+Code = Annotated[int, Field(ge=-1, le=999), BeforeValidator(_not_a_boolean)]
 # Databases count in 64 bits.
 Size = Annotated[int, Field(ge=0, lt=2**63)]
 RetryCount = Annotated[int, Field(ge=0, le=1_000_000)]

@@ -130,6 +130,7 @@ async def test_creation_with_an_unknown_id_gets_404(
         ({"metadata": {"x": "y" * 65536}}, 422),
         ({"metadata": []}, 422),
         ({"start_state": 1000}, 422),
+        ({"start_state": True}, 422),
         ({"metadata": {"webhooks": 7}}, 422),
     ],
 )
@@ -311,7 +312,7 @@ async def test_state_token_opens_its_build_and_its_children_only(state: Shuttle,
         assert (await post(state, f"/{uuid}/states", {"state": 5, "status": "x"}, headers=token)).status == status
         read = await state.get(f"{BUILDS}/{uuid}", headers=token)
         assert read.status == (200 if status == 201 else 403)
-    assert (await state.get(BUILDS, headers=token)).status == 401, "not the builds of others"
+    assert (await state.get(BUILDS, headers=token)).status == 403, "not the builds of others"
     assert [each["id"] for each in (await state.get(f"{BUILDS}/{own}")).json["children"]] == [child.json["id"]]
     await state.ask("PUT", f"{BUILDS}/{own}", json={"status": "completed"})
     assert (await post(state, f"/{own}/variables", {"variable_key": "A"}, headers=token)).status == 401, "it is over"

@@ -169,7 +169,7 @@ async def test_state_token_of_a_build_may_only_read(state: Shuttle, name: str):
         ("GET", "projects"),
         ("GET", "users/me"),
     ):
-        assert (await state.ask(method, f"/-/state/{path}", json={"name": "x"}, headers=headers)).status == 401
+        assert (await state.ask(method, f"/-/state/{path}", json={"name": "x"}, headers=headers)).status == 403
 
 
 async def test_reader_may_only_read(state: Shuttle, name: str):
