@@ -22,7 +22,7 @@ from shuttle.metrics import UNDER_WAY
 from shuttle.outgoing.endpoints import EndpointKind
 from shuttle.sinks import Sink
 from shuttle.store.builds import OwnedBuild, find_build, find_open, open_builds, stopping_uuids, unfinished_uuids
-from shuttle.store.fence import Ownership
+from shuttle.store.fence import Ownership, current_ownership
 from shuttle.store.transitions import builds_with_slots, grant_slots, reason_for_waiting, record_waiting
 
 log = structlog.get_logger()
@@ -94,7 +94,6 @@ class Worker:
         for task, build in self._build_tasks.items():
             if build.app_id == app_id:
                 task.cancel()
-                self._services.logs.lose(build.build_uuid)
         self._forwarding.drop(app_id)
         self._resumes.drop(app_id)
 
@@ -196,11 +195,12 @@ class Worker:
                 await run(build.build_uuid, self._services)
         except asyncio.CancelledError:
             task = asyncio.current_task()
-            if self._closing or task is None or build.app_id not in self._services.owned:
+            if self._closing or task is None or not self._still_owns(build):
                 raise
             task.uncancel()  # the build ended while it waited for staging; the rest needs no staging slot
         except NotOwnerError:
-            self.drop(build.app_id)
+            if self._still_owns(build):
+                self.drop(build.app_id)
         except UnavailableError as error:
             log.warning("a build waits", build_uuid=build.build_uuid, error=error.message)
             await asyncio.sleep(_STORE_PAUSE_SECONDS)
@@ -210,8 +210,12 @@ class Worker:
         finally:
             del self._runs[build.build_uuid]
             UNDER_WAY.set(len(self._runs))
-        if not self._closing and build.app_id in self._services.owned:
+        if not self._closing and self._still_owns(build):
             await retry_database(lambda: self._continue(build.build_uuid))
+
+    def _still_owns(self, build: Build) -> bool:
+        """Whether the app is this process's in the epoch of the current task; `look` begins builds of a newer epoch."""
+        return self._services.owned.ownership(build.app_id) in current_ownership()
 
     async def _stage_in_order(self, build: Build) -> None:
         """Stage one source of an app at a time, in the order of acceptance; `finalize` runs without the lock."""

@@ -51,6 +51,7 @@ class BuildLog:
         database: Database,
         pieces: PieceWriter | None = None,
         *,
+        app_id: str,
         claims: Sequence[Claim],
         context: Context,
         on_broken: Callable[[], None],
@@ -62,6 +63,7 @@ class BuildLog:
         replica has taken the app. With `pieces`, what is durable is in the object store, too.
         """
         self.build_uuid = build_uuid
+        self.app_id = app_id
         self.claims: Sequence[Claim] = ()
         self._by_run_token: Mapping[str, Claim] = {}
         self.last_call_at = asyncio.get_running_loop().time()

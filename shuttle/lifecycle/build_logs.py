@@ -60,6 +60,7 @@ class BuildLogs:
         owned: OwnedApps,
     ) -> None:
         self._owned = owned
+        owned.subscribe(self._lose_app)
         self._database = database
         self._vault = vault
         self._library = library
@@ -138,6 +139,7 @@ class BuildLogs:
             spool,
             self._database,
             pieces,
+            app_id=build.app_id,
             claims=claims,
             context=context,
             on_broken=wake,
@@ -173,10 +175,9 @@ class BuildLogs:
         if found is not None:
             found.forget_pieces()
 
-    def lose(self, build_uuid: str) -> None:
-        """Drop the log of a build whose app another replica has taken."""
-        found = self._logs.get(build_uuid)
-        if found is not None:
+    def _lose_app(self, app_id: str) -> None:
+        """Another process has taken the app: an open log would write into a spool that the next owner here restores."""
+        for found in [found for found in self._logs.values() if found.app_id == app_id]:
             self._lose(found)
 
     def _lose(self, lost: BuildLog) -> None:

@@ -1,6 +1,6 @@
 """The apps that this process owns: only their builds run here, and only their logs and statuses are sent from here."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextvars import Context
 
 from shuttle.store.fence import Ownership, context_of_owner
@@ -11,18 +11,29 @@ class OwnedApps:
 
     def __init__(self) -> None:
         self._epochs: dict[str, int] = {}
+        self._on_lost: list[Callable[[str], None]] = []
+
+    def subscribe(self, on_lost: Callable[[str], None]) -> None:
+        """Call `on_lost` with each app that is lost, also with one that this process has taken again meanwhile."""
+        self._on_lost.append(on_lost)
 
     def add(self, owned: Ownership) -> None:
         """The app was taken, or this process has accepted a build of it."""
+        if self._epochs.get(owned.app_id, owned.epoch) != owned.epoch:
+            self.drop(owned.app_id)  # another process has owned it since
         self._epochs[owned.app_id] = owned.epoch
 
     def drop(self, app_id: str) -> None:
         """The app is no longer this process's."""
-        self._epochs.pop(app_id, None)
+        if self._epochs.pop(app_id, None) is not None:
+            for on_lost in self._on_lost:
+                on_lost(app_id)
 
     def clear(self) -> Iterable[str]:
         """All apps are released; returns them."""
-        released, self._epochs = self._epochs, {}
+        released = [*self._epochs]
+        for app_id in released:
+            self.drop(app_id)
         return released
 
     def __len__(self) -> int:

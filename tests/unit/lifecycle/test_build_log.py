@@ -54,7 +54,7 @@ def opened(spool: Spool, database: FakeDatabase) -> Callable[..., BuildLog]:
     def build_log(on_broken: Callable[[], None] = lambda: None) -> BuildLog:
         rules = LogRules()
         writer = LogWriter(spool, rules, Masker(()), preamble_bytes=len(PREAMBLE), checkpoint=None, segments=())
-        calls = {"on_broken": on_broken, "on_lost": lambda: None}
+        calls = {"app_id": "app", "on_broken": on_broken, "on_lost": lambda: None}
         return BuildLog("uuid", writer, spool, database, claims=[MAIN], context=copy_context(), **calls)  # type: ignore[arg-type]
 
     return build_log

@@ -424,7 +424,7 @@ async def test_end_of_a_stream_that_is_being_stored_is_refused_at_once_when_the_
     ending = asyncio.create_task(ended(build_log, b"one\n"))
     async with asyncio.timeout(5):
         await storing.wait()
-        one.services.logs.lose(one.build_uuid)
+        one.services.owned.drop("app")
         with pytest.raises(NotOwnerError):
             await ending
         with pytest.raises(NotOwnerError):

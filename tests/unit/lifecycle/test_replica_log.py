@@ -44,7 +44,6 @@ async def archived_by_another_replica(one: OneBuild, folder: Path) -> None:
     mine = one.services.owned.ownership("app")
     assert mine is not None
     one.services.owned.drop("app")
-    one.services.logs.lose(one.build_uuid)
     (folder / "whole").write_bytes(WHOLE)
     await one.services.objects.put(log_object(one.build_uuid), folder / "whole", content_type="text/plain")
     ended = {"state": State.SUCCEEDED.value, "log_bytes": len(WHOLE), "archived_at": one.clock.now()}
@@ -89,3 +88,24 @@ async def test_a_log_does_not_stay_open_whose_app_is_lost_while_it_is_opened(
     with pytest.raises(NotOwnerError):
         await one.services.logs.open(one.build_uuid)
     assert one.services.logs.find(one.build_uuid) is None
+
+
+async def test_a_log_that_was_open_in_an_earlier_epoch_writes_nothing_into_the_restored_spool(one: OneBuild):
+    """Another replica has had the app for so short a time that this one did not notice.
+
+    Before, what the agent sent next was written at offset 0, where the lines about the source had been, and receivers
+    got these bytes.
+    """
+    build = await one.running()
+    mine, stale = one.services.owned.ownership("app"), await one.services.logs.open(one.build_uuid)
+    assert mine is not None
+    assert stale is not None
+    one.services.owned.add(Ownership("app", mine.epoch + 2))
+    reader = await one.services.logs.reader(build)
+    stale.take(stale.claims[0], "main", 0, b"one\n")
+    assert stale.lost
+    opened = await one.services.logs.open(one.build_uuid)
+    assert opened is not None
+    assert opened.take(opened.claims[0], "main", 0, b"one\n") == 4
+    await reader.grown_beyond(len(HERE) - 1)
+    assert await reader.read(0, 100) == HERE
