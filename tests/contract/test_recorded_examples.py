@@ -64,3 +64,18 @@ def _route_of(method: str, target: str) -> tuple[str, str] | None:
 def test_changed_example_is_replaced_in_its_page():
     page = "a\n<!-- recorded: x-y -->\n```http\nold\n```\nb ```http\nelse\n```\n"
     assert written(page, {"x-y": "new\n"}) == "a\n<!-- recorded: x-y -->\n```http\nnew\n```\nb ```http\nelse\n```\n"
+
+
+@pytest.mark.parametrize(
+    ("page", "error"),
+    [
+        ("<!-- recorded: x -->\n\n```http\n```\n", "directly below the comment recorded: x"),
+        ("<!-- recorded: X -->\n```http\n```\n", "recorded: X"),
+        ("<!-- recorded: x -->\n```http\n```\n<!-- recorded: y -->\n```http\n```\n", "Record y,"),
+        ("no example", "Put a block for x "),
+    ],
+    ids=["no block below the name", "name of another form", "not recorded", "not on the page"],
+)
+def test_page_that_does_not_fit_the_examples_is_refused(page: str, error: str):
+    with pytest.raises(ValueError, match=error):
+        written(page, {"x": "new\n"})
