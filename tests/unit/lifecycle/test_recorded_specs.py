@@ -44,6 +44,14 @@ SOURCES: dict[str, dict[str, Any]] = {
         },
         "checksum": None,
     },
+    "git": _NONE
+    | {
+        "source_url": "git+https://u:gitpasswd@example.com/shop#main",
+        "source_subdir": "services/shop",
+        "source_submodules": False,
+        "source_with_git": False,
+        "checksum": None,
+    },
     "earlier build": _NONE | {"source_url": f"https://shuttle.example/{UUID}", "source_object": UUID, "checksum": None},
 }
 _REQUEST = {
@@ -111,6 +119,7 @@ def _legacy(sources: str) -> BuildRequest:
         ),
         ("data", _new, {"url": "data:application/gzip;base64,AAAA", "checksum": f"sha256:{SHA}"}),
         ("image", _new, {"url": SOURCES["image"]["source_url"]}),
+        ("git", _new, {"url": SOURCES["git"]["source_url"], "subdir": "services/shop"}),
         ("earlier build", _legacy, f"https://token@shuttle.example/{UUID}"),
     ],
 )
