@@ -25,7 +25,7 @@ from shuttle.objects.local import local_disk
 from shuttle.objects.names import source_object
 from shuttle.sources import FetchedSource, SourceLimits
 from shuttle.sources.archive import normalize
-from shuttle.sources.git import clone_folder
+from shuttle.sources.git_command import clone_folder
 from shuttle.sources.kind import Source
 from shuttle.standing import Standing
 from shuttle.store.transitions import become_staged, begin_staging

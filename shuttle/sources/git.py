@@ -14,7 +14,7 @@ from shuttle.outgoing.checking_proxy import CheckingProxy, checking_proxy
 from shuttle.outgoing.connector import CheckingResolver
 from shuttle.outgoing.userinfo import Credentials
 from shuttle.sources import FetchedSource, SourceLimits
-from shuttle.sources.git_command import Access, GitError, Repository, TooLargeError
+from shuttle.sources.git_command import Access, GitError, Repository, TooLargeError, clone_folder
 from shuttle.sources.git_faults import NOT_GIT, fault_of, is_not_offered
 from shuttle.sources.git_folder import add_git_folder
 from shuttle.sources.git_tree import TOP, commit_to_pack, pack
@@ -71,11 +71,6 @@ class GitFetcher:
                     return await _fetched(source, repository, into, limits)
         finally:
             await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
-
-
-def clone_folder(into: Path) -> Path:
-    """The folder of the clone while `into` is being made."""
-    return into.with_name(f"{into.name}.git")
 
 
 @asynccontextmanager

@@ -192,6 +192,11 @@ async def _tail(reader: asyncio.StreamReader) -> bytes:
     return tail
 
 
+def clone_folder(into: Path) -> Path:
+    """The folder of the clone while `into` is being made."""
+    return into.with_name(f"{into.name}.git")
+
+
 def _own_lines(text: bytes) -> str:
     """git's own lines, without those that the server sent, which could look like an error of git."""
     lines = text.decode(errors="replace").splitlines()
