@@ -19,7 +19,6 @@ from shuttle.fetchers import source_fetchers
 from shuttle.jenkins.budget import PollBudget
 from shuttle.jenkins.client import JenkinsClient
 from shuttle.jenkins.controllers import Controllers
-from shuttle.kafka.clusters import KafkaClusters
 from shuttle.lease import Lease
 from shuttle.lifecycle import Services
 from shuttle.lifecycle.abandoned import AbandonedRecords
@@ -44,7 +43,7 @@ from shuttle.objects.local import make_private
 from shuttle.outgoing.connector import address_policy, outgoing_session
 from shuttle.outgoing.tls import tls_context
 from shuttle.peer_signature import PeerSignature
-from shuttle.senders import log_sinks, status_senders
+from shuttle.senders import open_senders
 from shuttle.settings import Settings
 from shuttle.store import Database, Topic
 from shuttle.store.intake import Intake
@@ -159,12 +158,9 @@ async def shuttle_parts(
             clock=clock,
             normalizing=asyncio.Semaphore(_CHECKED_ARCHIVES),
         )
-        kafka = KafkaClusters(policy, settings)
-        stack.push_async_callback(kafka.close)
-        worker = Worker(services, log_sinks(log_session, kafka, clock, settings))
-        dispatcher = Dispatcher(
-            StoredOutbox(database, vault), status_senders(outgoing, kafka, settings), settings, clock, lease
-        )
+        senders = await stack.enter_async_context(open_senders(log_session, outgoing, policy, clock, settings))
+        worker = Worker(services, senders.logs)
+        dispatcher = Dispatcher(StoredOutbox(database, vault), senders.statuses, settings, clock, lease)
         database.subscribe(Topic.DELIVERIES, dispatcher.wake)
 
         look_for_work = partial(_look_for_work, worker, signals, dispatcher)

@@ -1,5 +1,9 @@
 """Creates the senders of logs and statuses, by kind of receiver; a part of the composition root."""
 
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
 from aiohttp import ClientSession
 
 from shuttle.clock import Clock
@@ -9,6 +13,7 @@ from shuttle.delivery.http import HttpStatusSender
 from shuttle.delivery.kafka import KafkaStatusSender
 from shuttle.delivery.signature import Signer
 from shuttle.kafka.clusters import KafkaClusters
+from shuttle.outgoing.connector import AddressPolicy
 from shuttle.outgoing.endpoints import EndpointKind
 from shuttle.settings import Settings
 from shuttle.sinks import Sink
@@ -19,10 +24,29 @@ from shuttle.sinks.http import HttpUploadFactory
 from shuttle.sinks.kafka import KafkaUploadFactory
 
 
-def log_sinks(
+@dataclass(frozen=True, slots=True)
+class Senders:
+    """What sends logs, and what sends statuses, by the kind of the receiver."""
+
+    logs: Mapping[EndpointKind, Sink]
+    statuses: Mapping[EndpointKind, StatusSender]
+
+
+@asynccontextmanager
+async def open_senders(
+    log_session: ClientSession, status_session: ClientSession, policy: AddressPolicy, clock: Clock, settings: Settings
+) -> AsyncIterator[Senders]:
+    """The senders; what they share and keep open is closed at the end. `log_session` has no limit of connections."""
+    kafka = KafkaClusters(policy, settings)
+    try:
+        yield Senders(_log_sinks(log_session, kafka, clock, settings), _status_senders(status_session, kafka, settings))
+    finally:
+        await kafka.close()
+
+
+def _log_sinks(
     session: ClientSession, kafka: KafkaClusters, clock: Clock, settings: Settings
 ) -> dict[EndpointKind, Sink]:
-    """The log sinks, by kind."""
     # A member of a failover never resumes after the last sent byte, because the next member continues after the last
     # acknowledged one.
     members: dict[EndpointKind, UploadFactory] = {
@@ -38,10 +62,9 @@ def log_sinks(
     return {kind: LogForwarder(factory, retry_policy, host_recovery, clock) for kind, factory in factories.items()}
 
 
-def status_senders(
+def _status_senders(
     session: ClientSession, kafka: KafkaClusters, settings: Settings
 ) -> dict[EndpointKind, StatusSender]:
-    """The senders of statuses, by kind."""
     signer, seconds = Signer(settings.webhook_keys), settings.shuttle_webhook_timeout_seconds
 
     def within(seconds: float) -> dict[EndpointKind, StatusSender]:

@@ -1,6 +1,7 @@
 """The worker: starts and resumes builds, and assigns slots to them."""
 
 import asyncio
+from collections.abc import Mapping
 from contextlib import suppress
 from functools import partial
 from weakref import WeakValueDictionary
@@ -37,7 +38,7 @@ _MAX_STAGING = 100
 class Worker:
     """Runs builds as tasks of the process. A task that fails because of a bug is logged and started again."""
 
-    def __init__(self, services: Services, sinks: dict[EndpointKind, Sink]) -> None:
+    def __init__(self, services: Services, sinks: Mapping[EndpointKind, Sink]) -> None:
         """`sinks` maps a kind of sink to its implementation."""
         self._services = services
         # One object for all requests to this process: with it, requests that resume the same build wait for each other.
