@@ -4,7 +4,7 @@ from datetime import datetime
 
 from shuttle import metrics
 from shuttle.delivery import Attempt, DueDelivery
-from shuttle.store import Database, outbox
+from shuttle.store import Database, delivery_attempts, outbox
 from shuttle.vault import Vault
 
 
@@ -30,4 +30,4 @@ class StoredOutbox:
     async def record_attempt(self, attempt: Attempt) -> None:
         """See the port."""
         metrics.ATTEMPTS.labels(attempt.outcome).inc()
-        await self._database.run(outbox.record_attempt, attempt)
+        await self._database.run(delivery_attempts.record_attempt, attempt)

@@ -22,7 +22,7 @@ from shuttle.store.agent import record_report
 from shuttle.store.build_numbers import take_number
 from shuttle.store.builds import find_build, page_of_builds
 from shuttle.store.claims import NewClaim, claim_build, claims_of
-from shuttle.store.outbox import record_attempt
+from shuttle.store.delivery_attempts import record_attempt
 from shuttle.store.pending_uploads import HELD_SECONDS, Hold, begin_deletion, hold_upload, orphaned_uploads
 from shuttle.store.progress import StageBoundary, StageEvent, record_stage_event
 from shuttle.store.steady_time import read_steady_time, write_steady_time
