@@ -14,7 +14,19 @@ from shuttle.store.tx import Tx
 
 # A build that was triggered before its app moved to another controller has the earlier one in its own row.
 _CONTROLLER = sa.func.coalesce(builds.c.controller, apps.c.controller).label("controller")
-_COLUMNS = [*(column for column in builds.c if column is not builds.c.controller), apps.c.job_name, _CONTROLLER]
+_OTHERWISE_NAMED = {"controller": _CONTROLLER, "job_name": apps.c.job_name}
+# The fields of a build that have the value of their column.
+_SAME = tuple(
+    name
+    for name in Build.__dataclass_fields__
+    if name not in {"api", "state", "destinations", "source", "stop_cause", "checkpoint"}
+)
+_OTHERS = (builds.c.api, builds.c.state, builds.c.destinations, builds.c.stop_cause, builds.c.checkpoint)
+_COLUMNS = [
+    *(_OTHERWISE_NAMED[name] if name in _OTHERWISE_NAMED else builds.c[name] for name in _SAME),
+    *_OTHERS,
+    *(builds.c[f"source_{fact.name}"] for fact in fields(SourceFacts)),
+]
 _JOINED = sa.select(*_COLUMNS).join(apps, apps.c.app_id == builds.c.app_id)
 _BY_UUID = _JOINED.where(builds.c.build_uuid == sa.bindparam("uuid"))
 # `key_share` lets other transactions insert rows that refer to the build. On SQLite, which has one writer, FOR UPDATE
@@ -26,27 +38,21 @@ _BY_ID = (
     .order_by(builds.c.position.desc())
     .limit(1)
 )
-_FIELDS_NAMED_LIKE_COLUMNS = frozenset(Build.__dataclass_fields__) - {
-    *("api", "state", "destinations", "source", "stop_cause", "checkpoint"),
-}
-
-
 _UNARCHIVED = sa.and_(builds.c.finished_at.is_not(None), builds.c.archived_at.is_(None))
 # Databases limit the number of a statement's parameters.
 _AT_ONCE = 1000
 
 
 def build_from(row: Any) -> Build:
-    """Convert a row, joined with the app's, to a `Build`."""
-    columns = row._mapping  # noqa: SLF001 - SQLAlchemy's documented name
-    checkpoint = columns["checkpoint"]
+    """Convert a row that begins with _COLUMNS to a `Build`. By place: by name it would take twice as long."""
+    api, state, destinations, stop_cause, checkpoint, *facts = row[len(_SAME) : len(_COLUMNS)]
     return Build(
-        **{name: columns[name] for name in _FIELDS_NAMED_LIKE_COLUMNS},
-        api=Api(columns["api"]),
-        state=State(columns["state"]),
-        destinations=tuple(columns["destinations"]),
-        source=SourceFacts(*(columns[f"source_{fact.name}"] for fact in fields(SourceFacts))),
-        stop_cause=StopCause(columns["stop_cause"]) if columns["stop_cause"] else None,
+        **dict(zip(_SAME, row, strict=False)),
+        api=Api(api),
+        state=State(state),
+        destinations=tuple(destinations),
+        source=SourceFacts(*facts),
+        stop_cause=StopCause(stop_cause) if stop_cause else None,
         checkpoint=Checkpoint(**checkpoint) if checkpoint else None,
     )
 

@@ -16,6 +16,15 @@ class _InstantText(sqlite.DATETIME):
         return lambda value: None if value is None else value.replace(tzinfo=None).isoformat(" ", "microseconds")
 
 
+def _from_text(text: str | None) -> datetime | None:
+    return None if text is None else datetime.fromisoformat(text).replace(tzinfo=UTC)
+
+
+def _in_utc(instant: datetime | None) -> datetime | None:
+    """PostgreSQL returns instants in the time zone of the session."""
+    return None if instant is None else instant.astimezone(UTC)
+
+
 class Instant(sa.TypeDecorator[datetime]):
     """An aware UTC instant; stored as sortable text in SQLite, as timestamptz in PostgreSQL."""
 
@@ -32,12 +41,12 @@ class Instant(sa.TypeDecorator[datetime]):
         """Convert to UTC before storing."""
         return None if value is None else value.astimezone(UTC)
 
-    def process_result_value(self, value: Any, dialect: sa.Dialect) -> datetime | None:  # noqa: ARG002
-        """Convert to UTC: SQLite returns naive instants, PostgreSQL those of the session's time zone."""
-        if value is None:
-            return None
-        instant: datetime = value
-        return instant.astimezone(UTC) if instant.tzinfo else instant.replace(tzinfo=UTC)
+    def result_processor(self, dialect: sa.Dialect, coltype: object) -> Callable[[Any], datetime | None]:  # noqa: ARG002
+        """Convert to aware UTC in one call: through `process_result_value` it would be three, also for a null.
+
+        The row of a build has twenty instants.
+        """
+        return _from_text if dialect.name == "sqlite" else _in_utc
 
 
 # 64 bits in both databases: SQLite's INTEGER has 64 bits, and SQLite assigns ids in a column of this type only.
