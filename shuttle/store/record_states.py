@@ -1,20 +1,20 @@
 """Records the states that callers report of a build; a state may end a record."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
-from shuttle.build import Api, Build, Ending, State, project_id_of
-from shuttle.errors import InvalidRequestError
-from shuttle.store.builds import lock_build, reread
+from shuttle.build import Api, Build, Ending, State
+from shuttle.errors import InvalidRequestError, NotFoundError
+from shuttle.store.builds import lock_build
 from shuttle.store.prepared import Prepared
 from shuttle.store.progress import LAST_CODE, add_state
-from shuttle.store.records import begin_record, written_build
-from shuttle.store.references import Kind
-from shuttle.store.tables import builds, reference, states
+from shuttle.store.records import begin_record, known_build, written_build
+from shuttle.store.state_codes import codes_of_app
+from shuttle.store.tables import builds, states
 from shuttle.store.transitions import finish_build
 from shuttle.store.tx import Tx
 
@@ -39,8 +39,7 @@ class StateReport:
     final: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class StateRow:
+class StateRow(NamedTuple):
     """A state of a build. Stages of pipelines have `stage`."""
 
     position: int
@@ -62,10 +61,27 @@ class EndedBuildError(InvalidRequestError):
         super().__init__("Cannot transition a completed or failed build.")
 
 
-_STATE_COLUMNS = [states.c[name] for name in StateRow.__dataclass_fields__]
-# A state takes half the time if its statements are built once.
+class _Locked(NamedTuple):
+    """What a report has to know of its build, whose row is locked: few of its sixty columns."""
+
+    build_uuid: str
+    app_id: str
+    api: Api
+    state: State
+    state_code: int | None
+    of_platform: bool
+
+
+_LOCKED_COLUMNS = (builds.c.build_uuid, builds.c.app_id, builds.c.api, builds.c.state, builds.c.state_code)
+_LOCK = Prepared(
+    sa.select(*_LOCKED_COLUMNS, builds.c.record)
+    .where(builds.c.build_uuid == sa.bindparam("uuid"))
+    .with_for_update(key_share=True)
+)
+_STATE_COLUMNS = [states.c[name] for name in StateRow._fields]
 _OF_BUILD = states.c.build_uuid == sa.bindparam("uuid")
-_LAST = (
+_ALL = Prepared(sa.select(*_STATE_COLUMNS).where(_OF_BUILD).order_by(states.c.position))
+_LAST = Prepared(
     sa.select(*_STATE_COLUMNS).where(_OF_BUILD, states.c.stage.is_(None)).order_by(states.c.position.desc()).limit(1)
 )
 _END = Prepared(
@@ -76,17 +92,11 @@ _SET_CODE = Prepared(
     .where(builds.c.build_uuid == sa.bindparam("uuid"))
     .values(state_code=sa.bindparam("new_code"), called_steady_at=sa.bindparam("now"))
 )
-_CODES = sa.select(reference.c.name, reference.c.fields).where(
-    reference.c.kind == Kind.STATE_CODE,
-    reference.c.scope == sa.bindparam("project"),
-    reference.c.deactivated_at.is_(None),
-)
 
 
 def states_of(tx: Tx, build_uuid: str) -> list[StateRow]:
     """The states and stages of the build, in the order in which they began."""
-    query = sa.select(*_STATE_COLUMNS).where(states.c.build_uuid == build_uuid).order_by(states.c.position)
-    return [StateRow(*row) for row in tx.execute(query)]
+    return [StateRow._make(row) for row in _ALL.fetch(tx, {"uuid": build_uuid})]
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +107,10 @@ class _Code:
     ending: Ending | None
 
 
-def record_state(tx: Tx, build_uuid: str, report: StateReport) -> tuple[Build, StateRow]:
+def record_state(tx: Tx, build_uuid: str, report: StateReport) -> tuple[str, StateRow]:
     """Record the state, and end the one before it; a record may end, too. An equal report is not recorded again.
+
+    Returns the uuid of the build that has the state (see `written_build`), and the state.
 
     A second report of the same code with the status `completed` closes the first one. If the project has no state
     codes, 100 ends the record as succeeded; with a status like `failed` it ends as failed, and with a status like
@@ -108,15 +120,16 @@ def record_state(tx: Tx, build_uuid: str, report: StateReport) -> tuple[Build, S
         NotFoundError: there is no such build. EndedBuildError: it has ended.
         ConflictError: it has too many states.
     """
-    build = lock_written(tx, build_uuid)
+    build = _lock(tx, build_uuid)
     last = _last_state(tx, build.build_uuid)
     meaning = _meaning_of(tx, build, report)
     status = report.status or (report.name if report.code is None else None)
     if last is not None and _is_repeat(last, meaning.code, status, report):
-        return build, last
+        return build.build_uuid, last
     if build.state.final:
         raise EndedBuildError
-    build = begin_record(tx, build)
+    if build.api is Api.RECORD and build.state is State.RECORDED:
+        begin_record(tx, known_build(tx, build.build_uuid))
     if last is not None and last.code == meaning.code and last.ended_at is None and _is_completed(status):
         row = _close(tx, build.build_uuid, last, report)
     else:
@@ -124,17 +137,15 @@ def record_state(tx: Tx, build_uuid: str, report: StateReport) -> tuple[Build, S
             _END.run(tx, [{"uuid": build.build_uuid, "at": last.position, "end": tx.now.at}])
         row = _add(tx, build.build_uuid, meaning.code, status, report)
     _SET_CODE.run(tx, [{"uuid": build.build_uuid, "new_code": meaning.code, "now": tx.now.steady}])
-    build = replace(build, state_code=meaning.code)
     if meaning.ending is None or build.api is not Api.RECORD:
-        return build, row
+        return build.build_uuid, row
     finish_build(tx, build.build_uuid, meaning.ending)
-    return reread(tx, build), replace(row, ended_at=tx.now.at)
+    return build.build_uuid, row._replace(ended_at=tx.now.at)
 
 
 def _close(tx: Tx, build_uuid: str, last: StateRow, report: StateReport) -> StateRow:
     """End the last state, with the status, message and details of this report."""
-    closed = replace(
-        last,
+    closed = last._replace(
         status=report.status,
         message=report.message or last.message,
         details={**(last.details or {}), **(report.details or {})} or None,
@@ -150,6 +161,24 @@ def _add(tx: Tx, build_uuid: str, code: int, status: str | None, report: StateRe
     details = report.details or None
     position = add_state(tx, build_uuid, code=code, status=status, message=report.message, details=details)
     return StateRow(position, "", None, code, status, None, report.message, tx.now.at, None, details)
+
+
+def _lock(tx: Tx, build_uuid: str) -> _Locked:
+    """Lock the build that a report goes to, as `lock_written` does. Raises NotFoundError."""
+    locked = _locked(tx, build_uuid)
+    if locked is not None and not locked.state.final:
+        return locked
+    locked = _locked(tx, written_build(tx, build_uuid).build_uuid)
+    if locked is None:  # it was deleted in between
+        raise NotFoundError("Build not found")
+    return locked
+
+
+def _locked(tx: Tx, build_uuid: str) -> _Locked | None:
+    for uuid, app_id, api, state, state_code, record in _LOCK.fetch(tx, {"uuid": build_uuid}):
+        of_platform = api == Api.RECORD and bool((record or {}).get("of_platform"))
+        return _Locked(uuid, app_id, Api(api), State(state), state_code, of_platform)
+    return None
 
 
 def lock_written(tx: Tx, build_uuid: str) -> Build:
@@ -178,13 +207,13 @@ def _is_completed(status: str | None) -> bool:
     return status is not None and status.strip().lower() == _COMPLETED
 
 
-def _meaning_of(tx: Tx, build: Build, report: StateReport) -> _Code:
+def _meaning_of(tx: Tx, build: _Locked, report: StateReport) -> _Code:
     """The reported code, and the ending that it means for the record.
 
     The project's state codes decide what a code means; without any, 100 is the end. A build that the service runs, and
     the records of its platforms, do not succeed by a report: they succeed when the pipeline ends.
     """
-    codes = codes_of(tx, build.app_id)
+    codes = codes_of_app(tx, build.app_id)
     by_name = {name.lower(): fields for name, fields in codes}
     by_code = {fields["code"]: fields for _, fields in codes}
     named = by_name.get((report.name or "").lower())
@@ -216,11 +245,6 @@ def _ending_of(fields: Mapping[str, Any], report: StateReport) -> Ending | None:
     return Ending(State.SUCCEEDED) if fields.get("is_final") or fields.get("is_terminal") else None
 
 
-def codes_of(tx: Tx, app_id: str) -> list[tuple[str, Mapping[str, Any]]]:
-    """Names and fields of the project's state codes."""
-    return [(row.name, row.fields) for row in tx.execute(_CODES, {"project": project_id_of(app_id)})]
-
-
 def _last_state(tx: Tx, build_uuid: str) -> StateRow | None:
-    row = tx.execute(_LAST, {"uuid": build_uuid}).first()
-    return None if row is None else StateRow(*row)
+    rows = _LAST.fetch(tx, {"uuid": build_uuid})
+    return StateRow._make(rows[0]) if rows else None

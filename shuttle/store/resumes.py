@@ -13,11 +13,12 @@ from shuttle.store.builds import find_builds, lock_build
 from shuttle.store.new_build import NewEndpoint
 from shuttle.store.record_artifacts import ArtifactFilter, ArtifactRow, references_and_files
 from shuttle.store.record_failures import failures_of
-from shuttle.store.record_states import StateRow, codes_of, states_of
+from shuttle.store.record_states import StateRow, states_of
 from shuttle.store.record_variables import VariableRow, variables_of
 from shuttle.store.records import NewRecord, create_record, successor_of
 from shuttle.store.references import Kind
 from shuttle.store.resume_calls import NewCall, record_call
+from shuttle.store.state_codes import codes_of_app
 from shuttle.store.tables import builds, receivers, reference
 from shuttle.store.tx import Tx
 
@@ -103,7 +104,7 @@ def _config(tx: Tx, app_id: str, code: int) -> Mapping[str, Any] | None:
 
 
 def _next_code(tx: Tx, app_id: str, code: int) -> int:
-    later = [fields["code"] for _, fields in codes_of(tx, app_id) if fields["code"] > code]
+    later = [fields["code"] for _, fields in codes_of_app(tx, app_id) if fields["code"] > code]
     return min(later, default=min(code + 1, _LAST_CODE))
 
 

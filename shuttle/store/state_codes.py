@@ -6,7 +6,9 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from shuttle.build import project_id_of
 from shuttle.errors import ConflictError, InvalidRequestError, NotFoundError
+from shuttle.store.prepared import Prepared
 from shuttle.store.projects import Project
 from shuttle.store.references import (
     REFERENCE_COLUMNS,
@@ -28,6 +30,13 @@ _LARGEST = 999
 _STEP = 5
 _BY_FLAG = (("is_initial", _INITIAL), ("is_error", _ERROR), ("is_final", _FINAL))
 _CODE = reference.c.fields["code"].as_integer()
+_OF_PROJECT = Prepared(
+    sa.select(reference.c.name, reference.c.fields).where(
+        reference.c.kind == Kind.STATE_CODE,
+        reference.c.scope == sa.bindparam("project"),
+        reference.c.deactivated_at.is_(None),
+    )
+)
 # No project has more codes than there are numbers.
 _ALL = _LARGEST - _ERROR + 1
 
@@ -105,6 +114,11 @@ def deactivate_state_code(tx: Tx, key: str, project: Project | None = None) -> N
     """Delete it. Raises NotFoundError."""
     known = known_state_code(tx, key, project)
     deactivate_reference(tx, Kind.STATE_CODE, known.reference_id, known.scope)
+
+
+def codes_of_app(tx: Tx, app_id: str) -> list[tuple[str, Mapping[str, Any]]]:
+    """Names and fields of the project's state codes."""
+    return [(name, fields) for name, fields in _OF_PROJECT.fetch(tx, {"project": project_id_of(app_id)})]
 
 
 def _of_any_project(tx: Tx, key: str) -> Reference:

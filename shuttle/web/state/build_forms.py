@@ -92,7 +92,7 @@ def build_entry(
         os_version=os_version_entry(os_version),
         image_type=image_type_entry(image_type),
         project=_project(build, project),
-        states=[state_entry(build, row) for row in states],
+        states=[state_entry(build.build_uuid, row) for row in states],
         failures=[failure_entry(build, row) for row in failures],
         children=[_child(child) for child in children],
         auto_resume=auto_resume,
@@ -126,12 +126,12 @@ def _child(child: Build) -> ChildBuild:
     )
 
 
-def state_entry(build: Build, row: StateRow) -> BuildState:
+def state_entry(build_uuid: str, row: StateRow) -> BuildState:
     """A state for display: it always has a code, a status and a start."""
     details, began_at = row.details or {}, instant_text(row.began_at)
     return BuildState(
-        id=id_in_build(build, f"state {row.position}"),
-        build_id=build.build_uuid,
+        id=id_in_build(build_uuid, f"state {row.position}"),
+        build_id=build_uuid,
         state=row.code or 0,
         status=row.status or ("completed" if row.ended_at is not None else "running"),
         stage=row.stage,
@@ -155,7 +155,7 @@ def state_entry(build: Build, row: StateRow) -> BuildState:
 def failure_entry(build: Build, row: FailureRow) -> Failure:
     """A failure for display."""
     return Failure(
-        id=id_in_build(build, f"failure {row.position}"),
+        id=id_in_build(build.build_uuid, f"failure {row.position}"),
         build_id=build.build_uuid,
         state=row.state_code or 0,
         failure_type=row.kind,

@@ -173,7 +173,7 @@ def _change(tx: Tx, build_uuid: str, body: BuildChange) -> Build:
     if body.current_state is not None and body.current_state != build.state_code:
         text = body.status if status not in _STATUSES else None
         report = StateReport(code=body.current_state, status=text, message=body.message, final=status not in _STATUSES)
-        build, _ = record_state(tx, build.build_uuid, report)
+        record_state(tx, build.build_uuid, report)
     if status in _STATUSES:
         return end_record(tx, build.build_uuid, _ending(_STATUSES[status], body))
     if status is not None and status not in _CONTINUES and body.current_state is None:

@@ -110,7 +110,7 @@ def _jenkins_job(build: Build) -> list[Job]:
     began_at = instant_text(build.queued_at or build.accepted_at)
     return [
         Job(
-            id=id_in_build(build, "jenkins job"),
+            id=id_in_build(build.build_uuid, "jenkins job"),
             build_id=build.build_uuid,
             platform="jenkins",
             pipeline_name=build.pipeline,

@@ -4,15 +4,13 @@ import uuid
 from functools import lru_cache
 from hashlib import sha1
 
-from shuttle.build import Build
 
-
-def id_in_build(build: Build, name: str) -> str:
+def id_in_build(build_uuid: str, name: str) -> str:
     """The uuid of version 5 (RFC 9562) of the name in the build's namespace, as `uuid.uuid5` makes it.
 
     A build may have 10,000 states: `uuid.uuid5` takes 6.5 µs, this 2.
     """
-    digest = sha1(_namespace(build.build_uuid) + name.encode(), usedforsecurity=False).hexdigest()
+    digest = sha1(_namespace(build_uuid) + name.encode(), usedforsecurity=False).hexdigest()
     variant = "89ab"[int(digest[16], 16) & 3]
     return f"{digest[:8]}-{digest[8:12]}-5{digest[13:16]}-{variant}{digest[17:20]}-{digest[20:32]}"
 

@@ -8,6 +8,7 @@ from shuttle.errors import ConflictError, ForbiddenError, InvalidRequestError, N
 from shuttle.events import instant_text
 from shuttle.store.record_artifacts import NewReference, add_reference
 from shuttle.store.record_states import StateReport, StateRow, record_state, states_of
+from shuttle.store.records import known_build
 from shuttle.store.tx import Tx
 from shuttle.web import SERVICES
 from shuttle.web.description import Reply, describe
@@ -63,10 +64,10 @@ async def _record(request: web.Request, build_uuid: str, report: StateReport, le
     """Record the state, and the file that the build stored during it, as an artifact."""
 
     def record(tx: Tx) -> BuildState:
-        written, row = record_state(tx, build_uuid, report)
+        written_uuid, row = record_state(tx, build_uuid, report)
         if left.artifact_storage_path is not None:
-            add_reference(tx, written, _reference(row, left))
-        return state_entry(written, row)
+            add_reference(tx, known_build(tx, written_uuid), _reference(row, left))
+        return state_entry(written_uuid, row)
 
     return await request.app[SERVICES].database.run(record)
 
@@ -89,7 +90,7 @@ async def list_states(request: web.Request) -> web.StreamResponse:
     """`GET /-/state/builds/{build}/states`: the states in the order in which they began."""
     build = await build_in(request)
     rows = await request.app[SERVICES].database.run(states_of, build.build_uuid)
-    return answer(request, BuildStates([state_entry(build, row) for row in rows]))
+    return answer(request, BuildStates([state_entry(build.build_uuid, row) for row in rows]))
 
 
 @describe(CurrentState, errors=(ForbiddenError, NotFoundError, StoreError))
@@ -97,7 +98,7 @@ async def get_state(request: web.Request) -> web.StreamResponse:
     """`GET /-/state/builds/{build}/state`: the current state and the history."""
     build = await build_in(request)
     rows = await request.app[SERVICES].database.run(states_of, build.build_uuid)
-    history = [state_entry(build, row) for row in rows]
+    history = [state_entry(build.build_uuid, row) for row in rows]
     changed_at = max([build.accepted_at, *(row.ended_at or row.began_at for row in rows)])
     body = CurrentState(
         build_id=build.build_uuid,

@@ -190,7 +190,7 @@ def _key(request: web.Request) -> str:
 def _entry(build: Build, row: VariableRow) -> Variable:
     set_at = row.created_at or build.accepted_at
     return Variable(
-        id=id_in_build(build, f"variable {row.name}"),
+        id=id_in_build(build.build_uuid, f"variable {row.name}"),
         build_id=build.build_uuid,
         variable_key=row.name,
         variable_value=HIDDEN if row.sealed is not None else row.value,

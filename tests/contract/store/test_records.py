@@ -14,7 +14,7 @@ from shuttle.store.builds import open_builds, page_of_builds
 from shuttle.store.record_ends import abandoned_records
 from shuttle.store.record_failures import FailureReport, end_record, failures_of, record_failure
 from shuttle.store.record_states import EndedBuildError, StateReport, record_state, states_of
-from shuttle.store.records import NewRecord, children_of, create_record
+from shuttle.store.records import NewRecord, children_of, create_record, known_build
 from shuttle.store.tables import reference
 from shuttle.store.transitions import grant_slots
 from shuttle.vault import Vault
@@ -47,7 +47,8 @@ async def build(database: Database, vault: Vault) -> Build:
 
 
 async def report(database: Database, build: Build, code: int | None, status: str | None = None, **more: Any) -> Build:
-    return (await database.run(record_state, build.build_uuid, StateReport(code, status=status, **more)))[0]
+    written_uuid, _ = await database.run(record_state, build.build_uuid, StateReport(code, status=status, **more))
+    return await database.run(known_build, written_uuid)
 
 
 async def shown_states(database: Database, build: Build) -> list[tuple[int | None, str | None, bool]]:
@@ -177,7 +178,7 @@ async def test_codes_of_the_project_say_what_ends_a_record(
     row |= {"fields": fields, "created_at": clock.now(), "updated_at": clock.now()}
     await database.run(lambda tx: tx.execute(reference.insert(), row))
     assert (await report(database, build, 100, "not a code of this project")).state is State.RUNNING
-    ended, _ = await database.run(record_state, build.build_uuid, StateReport(name="Baked"))
+    ended = await report(database, build, None, name="Baked")
     assert (ended.state_code, ended.state) == (48, state)
 
 
