@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from functools import cache
 from urllib.parse import quote
 
 from shuttle.build import Build, State, project_id_of
@@ -20,7 +21,6 @@ from shuttle.web.state.state_models import BuildState
 
 # For these three labels an answer about a build has the whole entry, such as that of its platform.
 SHOWN_LABELS = (Kind.PLATFORM, Kind.OS_VERSION, Kind.IMAGE_TYPE)
-Labels = Mapping[tuple[Kind, str], Reference]
 
 _STATUS = {State.RUNNING: "running", State.SUCCEEDED: "completed"}
 
@@ -40,12 +40,24 @@ def labels_of(build: Build) -> list[tuple[Kind, str]]:
     return [(kind, build.labels.get(kind.value) or UNSPECIFIED) for kind in SHOWN_LABELS]
 
 
+class SharedEntries:
+    """The entries that the builds of an answer share; each is made once."""
+
+    def __init__(
+        self, labels: Mapping[tuple[Kind, str], Reference], projects: Mapping[str, Project], base_url: str
+    ) -> None:
+        """`labels` by kind and name, `projects` by their names; `base_url` is that of the builds."""
+        self.platform = cache(lambda name: platform_entry(labels[Kind.PLATFORM, name]))
+        self.os_version = cache(lambda name: os_version_entry(labels[Kind.OS_VERSION, name]))
+        self.image_type = cache(lambda name: image_type_entry(labels[Kind.IMAGE_TYPE, name]))
+        self.project = cache(lambda app_id: _project(projects[app_id]))
+        self.base_url = base_url
+
+
 def build_entry(
     build: Build,
+    shared: SharedEntries,
     *,
-    project: Project | None,
-    labels: Labels,
-    base_url: str,
     states: Sequence[StateRow] = (),
     failures: Sequence[FailureRow] = (),
     children: Sequence[Build] = (),
@@ -53,7 +65,9 @@ def build_entry(
 ) -> BuildEntry:
     """The build for display."""
     record = build.record or {}
-    platform, os_version, image_type = (labels[label] for label in labels_of(build))
+    (_, platform_name), (_, version_name), (_, type_name) = labels_of(build)
+    platform, os_version = shared.platform(platform_name), shared.os_version(version_name)
+    image_type = shared.image_type(type_name)
     ids = f"{quote(build.app_id, safe='')}/{quote(build.build_id, safe='')}"
     began_at, changed_at = build.running_at or build.accepted_at, build.finished_at or build.running_at
     return BuildEntry(
@@ -62,11 +76,11 @@ def build_entry(
         build_number=short(number_of(build)),
         name=str(record.get("name") or number_of(build)),
         app_id=build.app_id,
-        url=f"{base_url}/{ids}",
+        url=f"{shared.base_url}/{ids}",
         project_id=project_id_of(build.app_id),
-        platform_id=platform.reference_id,
-        os_version_id=os_version.reference_id,
-        image_type_id=image_type.reference_id,
+        platform_id=platform.id,
+        os_version_id=os_version.id,
+        image_type_id=image_type.id,
         created_by=short(str(record.get("created_by") or "shuttle")),
         concourse_pipeline_url=record.get("concourse_pipeline_url"),
         concourse_job_name=record.get("concourse_job_name"),
@@ -88,10 +102,10 @@ def build_entry(
         labels=dict(build.labels),
         parent_id=build.parent_uuid,
         resume_from=build.resume_from,
-        platform=platform_entry(platform),
-        os_version=os_version_entry(os_version),
-        image_type=image_type_entry(image_type),
-        project=_project(build, project),
+        platform=platform,
+        os_version=os_version,
+        image_type=image_type,
+        project=shared.project(build.app_id),
         states=[state_entry(build.build_uuid, row) for row in states],
         failures=[failure_entry(build, row) for row in failures],
         children=[_child(child) for child in children],
@@ -99,16 +113,15 @@ def build_entry(
     )
 
 
-def _project(build: Build, project: Project | None) -> ProjectOfBuild:
-    created_at = build.accepted_at if project is None else project.created_at
+def _project(project: Project) -> ProjectOfBuild:
     return ProjectOfBuild(
-        id=project_id_of(build.app_id),
-        name=short(build.app_id),
-        description=None if project is None else project.description,
-        parent_project_id=None if project is None else project.parent_id,
-        is_active=project is None or project.deactivated_at is None,
-        created_at=instant_text(created_at),
-        updated_at=instant_text(created_at if project is None else project.updated_at),
+        id=project.project_id,
+        name=short(project.app_id),
+        description=project.description,
+        parent_project_id=project.parent_id,
+        is_active=project.deactivated_at is None,
+        created_at=instant_text(project.created_at),
+        updated_at=instant_text(project.updated_at),
     )
 
 

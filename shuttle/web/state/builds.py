@@ -8,6 +8,7 @@ from aiohttp import web
 
 from shuttle.build import Build, Ending, State
 from shuttle.errors import ConflictError, ForbiddenError, InvalidRequestError, NotFoundError, StoreError
+from shuttle.lifecycle import Services
 from shuttle.lifecycle.create_record import RecordRequest, accept_record
 from shuttle.store.auto_resumes import planned_resume
 from shuttle.store.builds import reread
@@ -24,9 +25,9 @@ from shuttle.web.representation import auto_resume_form
 from shuttle.web.state.access import STATE_BUILD
 from shuttle.web.state.answers import IGNORED_HEADERS, answer, created, created_replies
 from shuttle.web.state.bodies import IGNORED, SHAPE_ERRORS, read_shape
-from shuttle.web.state.build_forms import build_entry, labels_of
+from shuttle.web.state.build_forms import SharedEntries, build_entry, labels_of
 from shuttle.web.state.build_models import BuildChange, BuildEntries, BuildEntry, NewBuildBody
-from shuttle.web.state.builds_named import build_in
+from shuttle.web.state.builds_named import build_in, finder_in
 from shuttle.web.state.details import InvalidShapeError, invalid, invalid_field
 from shuttle.web.state.pages import PAGE_QUERY, page_of
 
@@ -80,7 +81,7 @@ async def post_build(request: web.Request) -> web.StreamResponse:
             raise invalid_field(error) from None
         raise
     request[IGNORED] = (*request[IGNORED], *accepted.ignored_fields)
-    return created(request, await _shown(request, accepted.build), is_new=accepted.is_new)
+    return created(request, await _shown(request, lambda _: accepted.build), is_new=accepted.is_new)
 
 
 _LABEL_KINDS = (
@@ -96,18 +97,18 @@ _LABEL_KINDS = (
 @describe(BuildEntry, errors=(ForbiddenError, NotFoundError, StoreError))
 async def get_build(request: web.Request) -> web.StreamResponse:
     """`GET /-/state/builds/{build}`: the build with its states, failures and children."""
-    return answer(request, await _shown(request, await build_in(request)))
+    return answer(request, await _shown(request, finder_in(request)))
 
 
-async def _shown(request: web.Request, build: Build) -> BuildEntry:
+async def _shown(request: web.Request, find: Callable[[Tx], Build]) -> BuildEntry:
+    """The build that `find` reads, with everything that belongs to it."""
     services = request.app[SERVICES]
 
     def read(tx: Tx) -> BuildEntry:
+        build = find(tx)
         return build_entry(
             build,
-            project=projects_of_apps(tx, [build.app_id]).get(build.app_id),
-            labels=references_of_labels(tx, labels_of(build)),
-            base_url=services.settings.build_shuttle_host,
+            _shared(tx, [build], services),
             states=states_of(tx, build.build_uuid),
             failures=failures_of(tx, build.build_uuid),
             children=children_of(tx, build.build_uuid),
@@ -115,6 +116,12 @@ async def _shown(request: web.Request, build: Build) -> BuildEntry:
         )
 
     return await services.database.run(read)
+
+
+def _shared(tx: Tx, found: Sequence[Build], services: Services) -> SharedEntries:
+    labels = references_of_labels(tx, [label for build in found for label in labels_of(build)])
+    projects = projects_of_apps(tx, {build.app_id for build in found})
+    return SharedEntries(labels, projects, services.settings.build_shuttle_host)
 
 
 @describe(BuildEntries, parameters=LIST_QUERY, errors=(InvalidShapeError, NotFoundError, StoreError))
@@ -140,10 +147,8 @@ async def listed(request: web.Request, find: Callable[[Tx], Sequence[Build]]) ->
 
     def read(tx: Tx) -> list[BuildEntry]:
         found = find(tx)
-        projects = projects_of_apps(tx, {build.app_id for build in found})
-        labels = references_of_labels(tx, [label for build in found for label in labels_of(build)])
-        url = services.settings.build_shuttle_host
-        return [build_entry(build, project=projects.get(build.app_id), labels=labels, base_url=url) for build in found]
+        shared = _shared(tx, found, services)
+        return [build_entry(build, shared) for build in found]
 
     return await services.database.run(read)
 
@@ -159,7 +164,7 @@ async def put_build(request: web.Request) -> web.StreamResponse:
     build = await build_in(request)
     body = await read_shape(request, BuildChange)
     changed = await request.app[SERVICES].database.run(_change, build.build_uuid, body)
-    return answer(request, await _shown(request, changed))
+    return answer(request, await _shown(request, lambda _: changed))
 
 
 def _change(tx: Tx, build_uuid: str, body: BuildChange) -> Build:

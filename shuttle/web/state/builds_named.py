@@ -1,5 +1,7 @@
 """The build that a path below `/-/state` names, and whether the caller's state token opens it."""
 
+from collections.abc import Callable
+
 from aiohttp import web
 
 from shuttle.build import Build
@@ -23,9 +25,19 @@ async def build_in(request: web.Request, parameter: str = "build") -> Build:
     Raises:
         NotFoundError: there is none. ForbiddenError: the caller's state token is that of another build.
     """
-    build = await request.app[SERVICES].database.run(_find, key_in(request, parameter, "Build"))
-    check_token(request, build)
-    return build
+    return await request.app[SERVICES].database.run(finder_in(request, parameter))
+
+
+def finder_in(request: web.Request, parameter: str = "build") -> Callable[[Tx], Build]:
+    """Finds the build that `build_in` returns, and raises the same errors, in the transaction of a handler."""
+    key = key_in(request, parameter, "Build")
+
+    def find(tx: Tx) -> Build:
+        build = _find(tx, key)
+        check_token(request, build)
+        return build
+
+    return find
 
 
 async def written_uuid_in(request: web.Request) -> str:
