@@ -31,13 +31,12 @@ from shuttle.store.outbox import emit_first_events
 from shuttle.store.ownership import take_idle_apps
 from shuttle.store.pending_uploads import forget_uploads
 from shuttle.store.platforms import child_of, child_row
-from shuttle.store.prepared import Prepared
+from shuttle.store.prepared import Prepared, padded
 from shuttle.store.resumes import unfinished_successor
 from shuttle.store.tables import TO_RUN, apps, builds, packer_runs, receivers, sinks
 from shuttle.store.taken_ids import (
     Uuids,
     lost_uploads,
-    padded,
     taken_by_platforms,
     taken_child,
     taken_pairs,

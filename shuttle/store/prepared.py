@@ -2,13 +2,19 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import sqlalchemy as sa
 
 from shuttle.store.tx import Tx
 
 Values = Mapping[str, Any]
+_T = TypeVar("_T")
+
+
+def padded(values: Sequence[_T]) -> list[_T]:
+    """Repeat the last value up to a power of two, so that only eight statements are compiled for up to 128 values."""
+    return [*values, *[values[-1]] * ((1 << (len(values) - 1).bit_length()) - len(values))]
 
 
 class _Compiled(NamedTuple):

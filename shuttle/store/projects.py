@@ -1,8 +1,9 @@
 """Projects: every app is one, also an app that builds have created. A project can exist before its first build."""
 
 from collections.abc import Collection
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from datetime import datetime
+from functools import cache
 from typing import Any
 
 import sqlalchemy as sa
@@ -11,6 +12,7 @@ from sqlalchemy.dialects.postgresql import insert
 from shuttle.build import Api, project_id_of
 from shuttle.errors import ConflictError, InvalidRequestError, NotFoundError
 from shuttle.request import UUID
+from shuttle.store.prepared import Prepared, padded
 from shuttle.store.records import DEFAULT_PROJECT
 from shuttle.store.tables import apps
 from shuttle.store.tx import Tx
@@ -97,8 +99,17 @@ def referred_project(tx: Tx, key: str) -> Project:
 
 def projects_of_apps(tx: Tx, app_ids: Collection[str]) -> dict[str, Project]:
     """The projects of these apps, by name."""
-    query = sa.select(*_COLUMNS).where(apps.c.app_id.in_(app_ids))
-    return {project.app_id: project for project in map(_from_row, tx.execute(query))}
+    if not app_ids:
+        return {}
+    wanted = padded([*app_ids])
+    values = {f"a_{index}": app_id for index, app_id in enumerate(wanted)}
+    return {project.app_id: project for project in map(_from_row, _of_apps(len(wanted)).fetch(tx, values))}
+
+
+@cache
+def _of_apps(count: int) -> Prepared:
+    wanted = [sa.bindparam(f"a_{index}", type_=sa.Text) for index in range(count)]
+    return Prepared(sa.select(*_COLUMNS).where(apps.c.app_id.in_(wanted)))
 
 
 def page_of_projects(tx: Tx, *, skip: int, limit: int, with_deactivated: bool = False) -> list[Project]:
@@ -188,7 +199,10 @@ def _update(tx: Tx, known: Project, changes: dict[str, Any]) -> Project:
 
 
 def _from_row(row: Any) -> Project:
-    values = dict(row._mapping)  # noqa: SLF001 - SQLAlchemy's documented name
-    values["project_id"] = values["project_id"] or project_id_of(values["app_id"])
-    values["updated_at"] = values["updated_at"] or values["created_at"]
-    return Project(**values)
+    """A row of _COLUMNS."""
+    known = Project(*row)
+    return replace(
+        known,
+        project_id=known.project_id or project_id_of(known.app_id),
+        updated_at=known.updated_at or known.created_at,
+    )

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from shuttle.build import Api, Build, Ending, State
 from shuttle.errors import ConflictError
 from shuttle.store.builds import reread
+from shuttle.store.prepared import Prepared
 from shuttle.store.record_states import EndedBuildError, lock_written
 from shuttle.store.records import begin_record, note_call
 from shuttle.store.tables import failures
@@ -50,12 +51,14 @@ class FailureRow:
 
 
 _FAILURE_COLUMNS = [failures.c[name] for name in FailureRow.__dataclass_fields__]
+_OF_BUILD = Prepared(
+    sa.select(*_FAILURE_COLUMNS).where(failures.c.build_uuid == sa.bindparam("uuid")).order_by(failures.c.position)
+)
 
 
 def failures_of(tx: Tx, build_uuid: str) -> list[FailureRow]:
     """The failures of the build, in the order in which they were reported."""
-    query = sa.select(*_FAILURE_COLUMNS).where(failures.c.build_uuid == build_uuid).order_by(failures.c.position)
-    return [FailureRow(*row) for row in tx.execute(query)]
+    return [FailureRow(*row) for row in _OF_BUILD.fetch(tx, {"uuid": build_uuid})]
 
 
 def record_failure(tx: Tx, build_uuid: str, report: FailureReport) -> tuple[Build, FailureRow]:

@@ -12,12 +12,16 @@ from shuttle.errors import ConflictError, NotFoundError
 from shuttle.store.builds import find_build, find_builds, reread
 from shuttle.store.new_build import NewEndpoint
 from shuttle.store.outbox import emit_event
+from shuttle.store.prepared import Prepared
 from shuttle.store.resume_calls import cancel_call
 from shuttle.store.tables import apps, builds, receivers
 from shuttle.store.tx import Topic, Tx
 
 # The name of the app of records whose creator names none.
 DEFAULT_PROJECT = "default"
+_CHILDREN = Prepared(
+    sa.select(builds.c.build_uuid).where(builds.c.parent_uuid == sa.bindparam("uuid")).order_by(builds.c.position)
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,8 +145,7 @@ def known_build(tx: Tx, build_uuid: str) -> Build:
 
 def children_of(tx: Tx, build_uuid: str) -> list[Build]:
     """The build's children, the oldest first."""
-    query = sa.select(builds.c.build_uuid).where(builds.c.parent_uuid == build_uuid).order_by(builds.c.position)
-    found = (find_build(tx, child) for child in tx.execute(query).scalars().all())
+    found = (find_build(tx, child) for (child,) in _CHILDREN.fetch(tx, {"uuid": build_uuid}))
     return [child for child in found if child is not None]
 
 

@@ -10,11 +10,13 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
 from enum import StrEnum
+from functools import cache
 from typing import Any
 
 import sqlalchemy as sa
 
 from shuttle.errors import ConflictError, NotFoundError
+from shuttle.store.prepared import Prepared, padded
 from shuttle.store.tables import reference
 from shuttle.store.tx import Tx
 
@@ -175,14 +177,22 @@ def references_of_labels(tx: Tx, labels: Collection[tuple[Kind, str]]) -> dict[t
 def _references_of(tx: Tx, labels: Sequence[tuple[Kind, str]]) -> dict[tuple[Kind, str], Reference]:
     if not labels:
         return {}
-    named = sa.tuple_(reference.c.kind, reference.c.name).in_([(kind.value, name) for kind, name in labels])
+    wanted = padded(labels)
+    kinds = {f"k_{index}": kind.value for index, (kind, _) in enumerate(wanted)}
+    values = kinds | {f"n_{index}": name for index, (_, name) in enumerate(wanted)}
+    return {(each.kind, each.name): each for each in map(from_row, _of_labels(len(wanted)).fetch(tx, values))}
+
+
+@cache
+def _of_labels(count: int) -> Prepared:
+    wanted = [
+        sa.tuple_(sa.bindparam(f"k_{index}", type_=sa.Text), sa.bindparam(f"n_{index}", type_=sa.Text))
+        for index in range(count)
+    ]
+    named = sa.tuple_(reference.c.kind, reference.c.name).in_(wanted)
+    shown = reference.c.scope.in_([sa.literal(""), sa.literal(LABELS)])
     # A row of scope "" comes last, and so replaces a row of LABELS.
-    query = (
-        sa.select(*REFERENCE_COLUMNS)
-        .where(named, reference.c.scope.in_(["", LABELS]))
-        .order_by(reference.c.scope.desc())
-    )
-    return {(each.kind, each.name): each for each in map(from_row, tx.execute(query))}
+    return Prepared(sa.select(*REFERENCE_COLUMNS).where(named, shown).order_by(reference.c.scope.desc()))
 
 
 def lock_names(tx: Tx) -> None:

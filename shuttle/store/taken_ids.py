@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from functools import cache
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import sqlalchemy as sa
 
@@ -12,11 +12,9 @@ from shuttle.store.column_types import Instant
 from shuttle.store.new_build import NewBuild
 from shuttle.store.pending_uploads import held_since_of, held_uploads, uploads_under_way
 from shuttle.store.platforms import recorded_pairs
-from shuttle.store.prepared import Prepared
+from shuttle.store.prepared import Prepared, padded
 from shuttle.store.tables import builds
 from shuttle.store.tx import Tx
-
-_T = TypeVar("_T")
 
 
 class Uuids(NamedTuple):
@@ -24,11 +22,6 @@ class Uuids(NamedTuple):
 
     recorded: set[str]
     uploading: set[str]
-
-
-def padded(values: Sequence[_T]) -> list[_T]:
-    """Repeat the last value up to a power of two, so that only eight statements are compiled for up to 128 requests."""
-    return [*values, *[values[-1]] * ((1 << (len(values) - 1).bit_length()) - len(values))]
 
 
 def taken_pairs(tx: Tx, requests: Sequence[NewBuild]) -> set[tuple[str, str]]:
