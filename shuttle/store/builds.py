@@ -1,6 +1,6 @@
 """Reads builds: single ones, lists, and their receivers, sinks and artifacts."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from shuttle.build import FINAL, Api, Build, Checkpoint, SourceFacts, State, StopCause
 from shuttle.outgoing.endpoints import EndpointKind, EndpointState, PayloadFormat
+from shuttle.store.prepared import Prepared
 from shuttle.store.tables import OPEN_RECORDS, TO_RUN, apps, artifacts, builds, events, receivers, sinks
 from shuttle.store.tx import Tx
 
@@ -28,12 +29,13 @@ _COLUMNS = [
     *(builds.c[f"source_{fact.name}"] for fact in fields(SourceFacts)),
 ]
 _JOINED = sa.select(*_COLUMNS).join(apps, apps.c.app_id == builds.c.app_id)
-_BY_UUID = _JOINED.where(builds.c.build_uuid == sa.bindparam("uuid"))
+_OF_UUID = _JOINED.where(builds.c.build_uuid == sa.bindparam("uuid"))
+_BY_UUID = Prepared(_OF_UUID)
 # `key_share` lets other transactions insert rows that refer to the build. On SQLite, which has one writer, FOR UPDATE
 # compiles to nothing.
-_LOCKED = _BY_UUID.with_for_update(of=builds, key_share=True)
+_LOCKED = Prepared(_OF_UUID.with_for_update(of=builds, key_share=True))
 _PLAN = sa.select(builds.c.plan).where(builds.c.build_uuid == sa.bindparam("uuid"))
-_BY_ID = (
+_BY_ID = Prepared(
     _JOINED.where(builds.c.app_id == sa.bindparam("app_id"), builds.c.build_id == sa.bindparam("build_id"))
     .order_by(builds.c.position.desc())
     .limit(1)
@@ -43,7 +45,7 @@ _UNARCHIVED = sa.and_(builds.c.finished_at.is_not(None), builds.c.archived_at.is
 _AT_ONCE = 1000
 
 
-def build_from(row: Any) -> Build:
+def build_from(row: Sequence[Any]) -> Build:
     """Convert a row that begins with _COLUMNS to a `Build`. By place: by name it would take twice as long."""
     api, state, destinations, stop_cause, checkpoint, *facts = row[len(_SAME) : len(_COLUMNS)]
     return Build(
@@ -59,14 +61,12 @@ def build_from(row: Any) -> Build:
 
 def find_build(tx: Tx, build_uuid: str) -> Build | None:
     """The build with this uuid."""
-    row = tx.execute(_BY_UUID, {"uuid": build_uuid}).first()
-    return None if row is None else build_from(row)
+    return next(map(build_from, _BY_UUID.fetch_wide(tx, {"uuid": build_uuid})), None)
 
 
 def lock_build(tx: Tx, build_uuid: str) -> Build | None:
     """Lock and return the build with this uuid; no other transaction changes it until this one ends."""
-    row = tx.execute(_LOCKED, {"uuid": build_uuid}).first()
-    return None if row is None else build_from(row)
+    return next(map(build_from, _LOCKED.fetch_wide(tx, {"uuid": build_uuid})), None)
 
 
 def reread(tx: Tx, build: Build) -> Build:
@@ -76,8 +76,7 @@ def reread(tx: Tx, build: Build) -> Build:
 
 def find_newest(tx: Tx, app_id: str, build_id: str) -> Build | None:
     """The newest build with these ids."""
-    row = tx.execute(_BY_ID, {"app_id": app_id, "build_id": build_id}).first()
-    return None if row is None else build_from(row)
+    return next(map(build_from, _BY_ID.fetch_wide(tx, {"app_id": app_id, "build_id": build_id})), None)
 
 
 def find_builds(tx: Tx, app_id: str, build_id: str) -> list[Build]:
@@ -110,14 +109,17 @@ def page_of_builds(
     return [build_from(row) for row in tx.execute(query)]
 
 
-def builds_at(tx: Tx, positions: Sequence[int]) -> list[Build]:
-    """The builds with these positions, the newest first."""
-    query = _JOINED.where(builds.c.position.in_(positions)).order_by(builds.c.position.desc())
-    return [build_from(row) for row in tx.execute(query)]
+def whole_builds(positions: sa.Select[tuple[int]]) -> Prepared:
+    """The query for the builds with the positions that a query selects, the newest first; see `build_from`."""
+    return Prepared(_JOINED.where(builds.c.position.in_(positions)).order_by(builds.c.position.desc()))
 
 
 def newest_positions(
-    app_id: str | None, states: Collection[State] | None, limit: int, *, before: int | None = None
+    app_id: str | sa.BindParameter[str] | None,
+    states: Collection[State] | None,
+    limit: int | sa.BindParameter[int],
+    *,
+    before: int | None = None,
 ) -> sa.CompoundSelect[tuple[int]]:
     """The newest positions among the unfinished builds and in each final state: every part is read from an index.
 
@@ -138,8 +140,13 @@ def newest_positions(
     if states is None:
         parts += [to_run, records]
     elif unended := sorted(state.value for state in states if not state.final):
-        parts += [unfinished.where(builds.c.state.in_(unended)) for unfinished in (to_run, records)]
+        parts += [unfinished.where(has_state(unended)) for unfinished in (to_run, records)]
     return sa.union_all(*(sa.select(part.subquery().c.position) for part in parts))
+
+
+def has_state(states: Iterable[str]) -> sa.ColumnElement[bool]:
+    """The condition that a build has one of these states, as a prepared statement can have it."""
+    return builds.c.state.in_([sa.literal(state) for state in states])
 
 
 def _mine(tx: Tx) -> Sequence[sa.ColumnElement[bool]]:

@@ -59,7 +59,7 @@ class Prepared:
 
     def __init__(self, statement: sa.ClauseElement, columns: Sequence[str] | None = None) -> None:
         """`columns` are the columns that an insert sets."""
-        self._statement = statement
+        self._statement: Any = statement
         self._columns = columns
         self._by_dialect: dict[str, _Compiled] = {}
 
@@ -85,6 +85,13 @@ class Prepared:
         else:
             rows = tx.connection.exec_driver_sql(compiled.sql, parameters).fetchall()
         return [compiled.converted(row) for row in rows] if compiled.result_converters else rows
+
+    def fetch_wide(self, tx: Tx, values: Values) -> Sequence[Sequence[Any]]:
+        """The rows of a query that has as many columns as a build.
+
+        On PostgreSQL SQLAlchemy executes it, which then describes the columns once only.
+        """
+        return self.fetch(tx, values) if tx.alone else tx.connection.execute(self._statement, values).all()
 
     def _compiled(self, dialect: sa.Dialect) -> _Compiled:
         compiled = self._by_dialect.get(dialect.name)

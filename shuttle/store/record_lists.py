@@ -1,12 +1,14 @@
 """Lists and counts of builds for the build state record."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from functools import cache
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
 from shuttle.build import FINAL, Build, State
-from shuttle.store.builds import builds_at, newest_positions
+from shuttle.store.builds import build_from, has_state, newest_positions, whole_builds
+from shuttle.store.prepared import Prepared
 from shuttle.store.tables import builds
 from shuttle.store.tx import Tx
 
@@ -41,26 +43,38 @@ _PLATFORM = builds.c.labels["platform"].as_string()
 
 def page_of_records(tx: Tx, which: BuildFilter, *, skip: int, limit: int) -> list[Build]:
     """The builds, the newest first."""
-    states = None if which.status is None else STATES[which.status]
-    if which.platform is None and (which.app_id is not None or (states is not None and states <= FINAL)):
-        query = sa.select(newest_positions(which.app_id, states, skip + limit).subquery().c.position)
+    query = _page(which.status, of_app=which.app_id is not None, of_platform=which.platform is not None)
+    given = {name: value for name, value in which._asdict().items() if value is not None and name != "status"}
+    values = {**given, "skip": skip, "limit": limit, "read": skip + limit}
+    return [build_from(row) for row in query.fetch_wide(tx, values)]
+
+
+@cache
+def _page(status: str | None, *, of_app: bool, of_platform: bool) -> Prepared:
+    """The query for a page of builds: the first `limit` after `skip` of those that `read` limits, if it has a limit."""
+    states = None if status is None else STATES[status]
+    if not of_platform and (of_app or (states is not None and states <= FINAL)):
+        app_id = sa.bindparam("app_id", type_=sa.Text) if of_app else None
+        read = sa.bindparam("read", type_=sa.BigInteger)
+        query = sa.select(newest_positions(app_id, states, read).subquery().c.position)
     else:
         # Without an app, unended builds have no index in this order, and nothing has one by platform. Reading 100,000
         # builds in their own order takes 40 ms, sorting as many records 90 more.
-        query = sa.select(builds.c.position).where(*_conditions(which, states))
-    newest = query.order_by(query.selected_columns.position.desc()).offset(skip).limit(limit)
-    return builds_at(tx, list(tx.execute(newest).scalars()))
+        query = sa.select(builds.c.position).where(*_conditions(states, of_app=of_app, of_platform=of_platform))
+    newest = query.order_by(query.selected_columns.position.desc())
+    page = newest.offset(sa.bindparam("skip", type_=sa.BigInteger)).limit(sa.bindparam("limit", type_=sa.BigInteger))
+    return whole_builds(page)
 
 
-def _conditions(which: BuildFilter, states: Collection[State] | None) -> list[sa.ColumnElement[bool]]:
-    found: list[sa.ColumnElement[bool]] = []
-    if which.app_id is not None:
-        found.append(builds.c.app_id == which.app_id)
+def _conditions(
+    states: Collection[State] | None, *, of_app: bool, of_platform: bool
+) -> Iterator[sa.ColumnElement[bool]]:
+    if of_app:
+        yield builds.c.app_id == sa.bindparam("app_id")
     if states is not None:
-        found.append(builds.c.state.in_(sorted(state.value for state in states)))
-    if which.platform is not None:
-        found.append(which.platform == _PLATFORM)
-    return found
+        yield has_state(sorted(state.value for state in states))
+    if of_platform:
+        yield sa.bindparam("platform", type_=sa.Text) == _PLATFORM
 
 
 def count_records(tx: Tx) -> Counts:

@@ -13,6 +13,7 @@ from shuttle.store import Database, Tx
 from shuttle.store.builds import open_builds, page_of_builds
 from shuttle.store.record_ends import abandoned_records
 from shuttle.store.record_failures import FailureReport, end_record, failures_of, record_failure
+from shuttle.store.record_lists import BuildFilter, page_of_records
 from shuttle.store.record_states import EndedBuildError, StateReport, record_state, states_of
 from shuttle.store.records import NewRecord, children_of, create_record, known_build
 from shuttle.store.tables import reference
@@ -60,6 +61,25 @@ async def test_record_runs_from_its_creation_and_is_listed(database: Database, b
     assert [each.build_id for each in await database.run(page_of_builds)] == ["r1"]
     by_app = partial(page_of_builds, app_id="app", state=State.RUNNING)
     assert [each.build_id for each in await database.run(by_app)] == ["r1"]
+
+
+@pytest.mark.parametrize(
+    ("which", "has_it"),
+    [
+        (BuildFilter(), True),
+        (BuildFilter("app", "running", "aws"), True),
+        (BuildFilter("app", "running"), True),
+        (BuildFilter("app"), True),
+        (BuildFilter(status="failed"), False),
+        (BuildFilter(platform="gcp"), False),
+    ],
+)
+async def test_record_is_on_the_pages_whose_filter_it_passes(
+    database: Database, build: Build, which: BuildFilter, has_it: bool
+):
+    found = await database.run(page_of_records, which, skip=0, limit=2)
+    assert [each.build_uuid for each in found] == [build.build_uuid] * has_it
+    assert await database.run(page_of_records, which, skip=10**17, limit=2) == []
 
 
 async def test_record_is_not_work_of_this_service(database: Database, vault: Vault, build: Build):
