@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from aiohttp import web
 from pydantic import BaseModel
+from pydantic_core import PydanticSerializationError
 
 from shuttle.web.answers import header_list, json_answer
 from shuttle.web.description import Reply
@@ -17,7 +18,11 @@ def answer(request: web.Request, body: BaseModel, *, status: int = 200) -> web.R
     """The body as JSON; a header names the fields of the request that were ignored."""
     ignored = request.get(IGNORED)
     headers = {"Shuttle-Ignored-Fields": header_list(ignored)} if ignored else None
-    return json_answer(body, status=status, headers=headers)
+    try:
+        text = body.model_dump_json(ensure_ascii=True)
+    except PydanticSerializationError:  # metadata has lone surrogates
+        return json_answer(body, status=status, headers=headers)
+    return web.Response(text=text, status=status, content_type="application/json", headers=headers)
 
 
 def created(request: web.Request, body: BaseModel, *, is_new: bool) -> web.Response:

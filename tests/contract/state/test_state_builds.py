@@ -159,6 +159,13 @@ async def test_bad_webhook_of_a_record_is_named(state: Shuttle, name: str, hook:
     assert (await state.get(f"{BUILDS}/default%2F{name}")).status == 404
 
 
+async def test_metadata_is_returned_whatever_its_characters_are(state: Shuttle, name: str):
+    metadata = {"é\U0001f600": "\ud800", "n": [1.5, None, True, 2**70]}
+    uuid = await new_build(state, name)
+    recorded = await post(state, f"/{uuid}/states", {"state": 10, "metadata": metadata})
+    assert (recorded.status, recorded.json["metadata"]) == (201, metadata)
+
+
 async def test_states_in_both_forms(state: Shuttle, name: str):
     uuid = await new_build(state, name)
     first = await post(state, f"/{uuid}/states", {"state": 10, "status": "in_progress", "artifact_storage_type": None})
