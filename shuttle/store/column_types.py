@@ -17,7 +17,8 @@ class _InstantText(sqlite.DATETIME):
 
 
 def _from_text(text: str | None) -> datetime | None:
-    return None if text is None else datetime.fromisoformat(text).replace(tzinfo=UTC)
+    # In one call: another one that adds the time zone takes four times as long as this.
+    return None if text is None else datetime.fromisoformat(text + "Z")
 
 
 def _in_utc(instant: datetime | None) -> datetime | None:
