@@ -17,6 +17,7 @@ from shuttle.app import shuttle_parts
 from shuttle.memory import map_large_allocations
 from shuttle.settings import Settings, names_without_effect
 from shuttle.web import READINESS
+from shuttle.web.packerd import PREFIX
 from shuttle.web.packerd.tls import packerd_tls
 from shuttle.web.server import make_packerd_web, make_runner, make_web
 from shuttle.web.server_log import EventLoopLog, redirect_server_log
@@ -53,16 +54,19 @@ async def serve(settings: Settings) -> None:
     public_url = settings.build_shuttle_host or own_url
     replica_url = settings.shuttle_replica_url or own_url
     async with AsyncExitStack() as stack:
-        waiting = WaitingSite(listening)
+        waiting = [WaitingSite(listening)]
+        if packerd is not None:
+            waiting.append(WaitingSite(packerd, root=PREFIX, tls=tls))
         if settings.postgres_url:
-            stack.push_async_callback(waiting.close)
-            await waiting.start()
-        parts = shuttle_parts(settings, public_url, replica_url, waiting.say)
+            for each in waiting:
+                stack.push_async_callback(each.close)
+                await each.start()
+        parts = shuttle_parts(settings, public_url, replica_url, lambda why: _say(waiting, why))
         starting = asyncio.ensure_future(stack.enter_async_context(parts))
         if not await _before_stop(starting, stop):
             return
         services, worker, membership, stop_work = starting.result()
-        await waiting.close()
+        await asyncio.gather(*(each.close() for each in waiting))
         site = make_web(services, worker, membership)
         runner = make_runner(site, shutdown_seconds=1.0)
         await runner.setup()
@@ -83,6 +87,11 @@ async def serve(settings: Settings) -> None:
             await stop_work()
             await asyncio.sleep(settings.shuttle_drain_seconds)  # until the balancer sends no more requests
         await runner.cleanup()
+
+
+def _say(waiting: list[WaitingSite], why: str) -> None:
+    for each in waiting:
+        each.say(why)
 
 
 async def _before_stop(starting: asyncio.Future[Any], stop: asyncio.Event) -> bool:

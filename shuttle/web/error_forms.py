@@ -52,4 +52,4 @@ def form_at(path: str) -> ErrorForm:
     """The form of errors at this path of the main listener."""
     if path.startswith(f"{state.PREFIX}/"):
         return state_form
-    return packerd_form if path.startswith(f"{packerd.PREFIX}/") else contract_form
+    return packerd_form if f"{path}/".startswith(f"{packerd.PREFIX}/") else contract_form

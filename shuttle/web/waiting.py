@@ -1,13 +1,20 @@
-"""Responses while the start waits for the database: 503 for all requests but `/healthz`; `/readyz` says why."""
+"""Responses while the start waits for the database: 503 for all requests but `/healthz`; `/readyz` says why.
+
+Packer over REST answers in its own form, and its `/health` with 200.
+"""
 
 import asyncio
 import socket
+import ssl
 
 from aiohttp import web
 
 from shuttle.errors import StoreError
+from shuttle.web import packerd
 from shuttle.web.answers import error_answer, json_answer
+from shuttle.web.error_forms import form_at
 from shuttle.web.models import Checks, Ok, Ready
+from shuttle.web.packerd.health import health_without_services
 
 _NOT_READY = "This replica is starting."
 _NOT_CHECKED = "not checked yet: the start waits for the database"
@@ -17,10 +24,15 @@ _ACCEPTED_WITHIN_SECONDS = 0.1
 
 
 class WaitingSite:
-    """Answers on a duplicate of the listening socket, so that closing it leaves the socket to the service."""
+    """Answers on a duplicate of the listening socket, so that closing it leaves the socket to the service.
 
-    def __init__(self, listening: socket.socket) -> None:
+    `root` is the path on the main listener at which the root of this one would be.
+    """
+
+    def __init__(self, listening: socket.socket, *, root: str = "", tls: ssl.SSLContext | None = None) -> None:
         self._listening = listening
+        self._root = root
+        self._tls = tls
         self._why = "The service starts."
         self._accepting: socket.socket | None = None
         self._runner: web.AppRunner | None = None
@@ -36,7 +48,7 @@ class WaitingSite:
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
         await self._runner.setup()
         self._accepting = self._listening.dup()
-        await web.SockSite(self._runner, self._accepting).start()
+        await web.SockSite(self._runner, self._accepting, ssl_context=self._tls).start()
 
     async def close(self) -> None:
         """Leave new connections to the service, answer those already accepted, and end; idempotent.
@@ -57,7 +69,7 @@ class WaitingSite:
         return answer
 
     def _answer_to(self, request: web.Request) -> web.Response:
-        path = "/" + request.path.strip("/")[:_PROBED_CHARACTERS]
+        path = self._root + "/" + request.path.strip("/")[:_PROBED_CHARACTERS]
         if path == "/healthz":
             return json_answer(Ok())
         if path == "/readyz":
@@ -73,4 +85,6 @@ class WaitingSite:
             )
         if path == "/octhc":
             return web.Response(text="overall_status=bad", status=503)
-        return error_answer(StoreError(self._why))
+        if path == f"{packerd.PREFIX}/health":
+            return json_answer(health_without_services())
+        return error_answer(StoreError(self._why), form_at(path))

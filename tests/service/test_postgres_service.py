@@ -14,6 +14,7 @@ import pytest
 from shuttle.cli.postgres_examination import examine_postgres
 from shuttle.settings import load_settings
 from tests.support.command_line import exit_code_of
+from tests.support.free_port import free_port
 from tests.support.on_postgres import OnPostgres, on_postgres
 from tests.support.postgres_server import PASSWORD, USER
 from tests.support.product import running_product
@@ -61,7 +62,9 @@ def source() -> dict[str, object]:
 
 
 async def test_a_start_waits_for_a_server_that_is_down_and_readyz_shows_it(postgres: OnPostgres, tmp_path: Path):
-    url, shuttle = shuttle_process(tmp_path, **postgres.settings)
+    own = f"127.0.0.1:{free_port()}"
+    tls = {"SHUTTLE_PACKERD_BIND": own, "SHUTTLE_PACKERD_TLS_CERT": "auto"}
+    url, shuttle = shuttle_process(tmp_path, **postgres.settings, **tls)
     postgres.server.stop()
     starting = asyncio.create_task(shuttle.start())
     try:
@@ -79,11 +82,16 @@ async def test_a_start_waits_for_a_server_that_is_down_and_readyz_shows_it(postg
             async with session.post(f"{url}/app/1", json=source()) as response:
                 assert (response.status, (await response.json())["code"]) == (503, "store_unavailable")
                 assert int(response.headers["Retry-After"]) > 0
+            async with session.get(f"https://{own}/build/queue", ssl=False) as response:
+                assert (response.status, (await response.json())["code"]) == (503, 503)
     finally:
         postgres.server.start()
     await starting
-    async with aiohttp.ClientSession() as session, session.post(f"{url}/app/1", json=source()) as response:
-        assert response.status == 200
+    async with aiohttp.ClientSession() as session:
+        async with session.post(f"{url}/app/1", json=source()) as response:
+            assert response.status == 200
+        async with session.get(f"https://{own}/build/queue", ssl=False) as response:
+            assert response.status == 204
     assert PASSWORD not in shuttle.output()
     await shuttle.kill()
 

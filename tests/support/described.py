@@ -31,7 +31,7 @@ _ROUTES = [
 
 def assert_described(method: str, path: str, status: int, headers: Mapping[str, str], body: bytes) -> None:
     """Fail unless the document describes the response. Paths that are not routes need no description."""
-    if path.startswith(f"{packerd.PREFIX}/"):
+    if f"{path}/".startswith(f"{packerd.PREFIX}/"):
         assert_packerd_described(method, path.removeprefix(packerd.PREFIX), status, headers, body)
         return
     operation = _operation(method.lower(), path.partition("?")[0])

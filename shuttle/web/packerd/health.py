@@ -24,11 +24,15 @@ _FULL_PERCENT = 100
 async def get_health(request: web.Request) -> web.StreamResponse:
     """`GET /health`: always 200; `err` while the database or Jenkins is away."""
     states = await request.app[READINESS].states()
-    tasks = len(asyncio.all_tasks())
     if not states["database"] == states["jenkins"] == OK:
-        return json_answer(Health(status="err", diskpercentfull=_FULL_PERCENT, goroutines=tasks))
+        return json_answer(health_without_services())
     percent = await asyncio.to_thread(_percent_full, request.app[SERVICES].settings.shuttle_data_dir)
-    return json_answer(Health(status=_status(percent), diskpercentfull=percent, goroutines=tasks))
+    return json_answer(Health(status=_status(percent), diskpercentfull=percent, goroutines=len(asyncio.all_tasks())))
+
+
+def health_without_services() -> Health:
+    """The health while the database or Jenkins is away."""
+    return Health(status="err", diskpercentfull=_FULL_PERCENT, goroutines=len(asyncio.all_tasks()))
 
 
 def _percent_full(folder: Path) -> int:

@@ -72,6 +72,7 @@ async def test_request_that_cannot_be_built_is_refused(
         ("GET", f"/build/queue/{UNKNOWN}0", 422, 603),
         ("GET", f"/build/responses/{UNKNOWN}/0/stages/{'x' * 65}", 422, 603),
         ("GET", "/nothing", 404, 404),
+        ("GET", "", 404, 404),
         ("PUT", "/build", 405, 405),
         ("GET", "/build", 405, 405),
     ],
