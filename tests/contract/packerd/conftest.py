@@ -49,13 +49,6 @@ async def guarded(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Pac
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def full(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Packerd]:
-    """A service in which one build may wait."""
-    async with running_shuttle(tmp_path_factory.mktemp("full"), SHUTTLE_QUEUE_LIMIT="1") as shuttle:
-        yield Packerd(shuttle)
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def git(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[GitServer]:
     """A git server without a password."""
     async with git_server(tmp_path_factory.mktemp("git")) as server:
