@@ -7,10 +7,11 @@ from shuttle.store import Database
 from shuttle.store.apps import deleted_apps, unmark_deleted_app
 from shuttle.store.builds import find_build
 from shuttle.store.idle_apps import idle_apps, mark_idle_apps
+from shuttle.store.tables import builds
 from shuttle.store.transitions import finish_build
 from shuttle.vault import Vault
 from tests.support.clock import SetClock
-from tests.support.shuttle_store import new_build, record
+from tests.support.shuttle_store import build_row, new_build, record
 
 DAY_SECONDS = 86_400
 
@@ -49,6 +50,17 @@ async def test_app_is_idle_while_its_newest_build_ended_long_ago(database: Datab
     build = await database.run(find_build, running)
     assert build is not None
     assert build.stop_cause is None
+
+
+async def test_app_with_an_open_record_after_its_last_build_is_not_idle(
+    database: Database, vault: Vault, clock: SetClock
+):
+    await ended(database, vault, "a", "1")
+    clock.forward(31 * DAY_SECONDS)
+    assert await idle_ids(database, clock) == ["a"]
+    open_record = build_row("a", 2, clock.now(), api="record", state="running", finished_at=None)
+    await database.run(lambda tx: tx.execute(builds.insert(), open_record))
+    assert await idle_ids(database, clock) == []
 
 
 async def test_app_whose_job_was_deleted_is_idle_again_after_another_build(

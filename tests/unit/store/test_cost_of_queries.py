@@ -9,6 +9,7 @@ from shuttle.delivery import DeliveryState
 from shuttle.standing import Standing
 from shuttle.store.apps import app_is_finished, mark_app_deleted
 from shuttle.store.builds import open_builds
+from shuttle.store.idle_apps import idle_apps
 from shuttle.store.ledger import find_deliveries, replay_batch
 from shuttle.store.outbox import due_deliveries, next_due_at
 from shuttle.store.retain import Expiring, expired_builds
@@ -55,7 +56,8 @@ async def fill(database, state, next_attempt_at=None):
     numbers = range(1, BUILDS + 1)
 
     def insert(tx):
-        tx.execute(apps.insert(), [{"app_id": name, "job_name": name, "created_at": AT} for name in ("big", "small")])
+        common = {"controller": "default", "created_at": AT}
+        tx.execute(apps.insert(), [common | {"app_id": name, "job_name": name} for name in ("big", "small")])
         tx.execute(builds.insert(), [build_row("big", number, AT, **at_once) for number in numbers])
         tx.execute(receivers.insert(), [_endpoint(number) | {"receiver_id": number} for number in numbers])
         tx.execute(sinks.insert(), [_endpoint(number, ended_at=AT) for number in numbers])
@@ -125,7 +127,8 @@ async def test_sweep_does_not_read_builds_whose_objects_were_deleted_long_ago(de
         (sealed_samples, {}),
         (app_is_finished, {"app_id": "big"}),
         (mark_app_deleted, {"app_id": "big", "standing": Standing.CONTROLLER}),
+        (idle_apps, {"pipeline": "script", "before": LATER, "limit": 10}),
     ],
 )
-async def test_start_and_deletion_do_not_read_ended_builds(delivered, query, arguments):
+async def test_start_and_deletions_do_not_read_ended_builds(delivered, query, arguments):
     assert await steps_of(delivered, query, **arguments) < 2000
