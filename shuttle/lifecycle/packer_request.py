@@ -47,7 +47,10 @@ _FIELDS = (
 
 @dataclass(frozen=True, slots=True)
 class PackerRequest:
-    """A request as its caller sent it; fields that are absent are "". `secrets` are names within `variables`."""
+    """A request as its caller sent it; fields that are absent are "".
+
+    `secrets` are names within `variables`. `with_git`: the agent gets the folder .git.
+    """
 
     giturl: str = field(repr=False)
     branch: str = ""
@@ -55,6 +58,7 @@ class PackerRequest:
     buildonly: str = ""
     variables: Mapping[str, str] = field(default_factory=dict, repr=False)
     secrets: Set[str] = frozenset()
+    with_git: bool = False
 
 
 def is_secret_name(name: str) -> bool:
@@ -132,7 +136,7 @@ def _ordinary(wanted: PackerRequest, request_id: str) -> dict[str, Any]:
     arguments = {name: value for name, value in wanted.variables.items() if _fits_environment(name, value)}
     others = {name: value for name, value in wanted.variables.items() if name not in arguments}
     options: dict[str, Any] = {"template": wanted.templatepath, "only": wanted.buildonly, "variables": others}
-    options["secret_variables"] = sorted(secret & others.keys())
+    options |= {"secret_variables": sorted(secret & others.keys()), "git": wanted.with_git}
     return {
         "source": {"url": _source_url(wanted)},
         "pipeline": {"name": PIPELINE, "options": {name: value for name, value in options.items() if value}},

@@ -42,6 +42,7 @@ async def read_request(request: web.Request) -> PackerRequest:
         buildonly=sent.buildonly,
         variables={each.key: each.value for each in sent.buildvars},
         secrets={each.key for each in sent.buildvars if each.secret},
+        with_git=sent.git,
     )
 
 

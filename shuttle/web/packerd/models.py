@@ -24,6 +24,10 @@ def _or_none_given(value: Any) -> Any:
     return [] if value is None else value
 
 
+def _or_false(value: Any) -> Any:
+    return False if value is None else value
+
+
 _ShortText = Annotated[str, Field(max_length=_MAX_TEXT), BeforeValidator(_or_empty)]
 
 
@@ -36,13 +40,17 @@ class Variable(Sent):
 
 
 class NewBuildrequest(Sent):
-    """A request to build the template of a git repository; "" counts as absent."""
+    """A request to build the template of a git repository; "" counts as absent.
+
+    `git`: the template finds the folder .git in its repository. packerd has no such field: its templates always do.
+    """
 
     giturl: Annotated[str, Field(min_length=1), BeforeValidator(_or_empty)]
     branch: _ShortText = ""
     templatepath: _ShortText = ""
     buildonly: _ShortText = ""
     buildvars: Annotated[list[Variable], BeforeValidator(_or_none_given)] = []
+    git: Annotated[bool, BeforeValidator(_or_false)] = False
 
 
 class Answered(BaseModel):

@@ -76,3 +76,23 @@ async def test_build_without_a_required_variable_names_it(packerd: Packerd, demo
     last = over["buildstages"][-1]
     assert (last["name"], last["status"]) == ("RunPacker", "failed")
     assert "requires a value of: docker_repo_server;" in last["log"]
+
+
+async def test_template_calls_git_if_its_request_asks_for_the_git_folder(packerd: Packerd, git: GitServer):
+    """Also in a further run."""
+    template = {
+        "builders": [{"type": "file", "name": "x", "target": "x", "content": "x"}],
+        "provisioners": [{"type": "shell-local", "inline": ["git log --format=%H"]}],
+    }
+    work = git.repository("with-git")
+    commit = work.commit({"packer.json": json.dumps(template)})
+    giturl = f"{git.url}/with-git.git"
+    request_id = await packerd.build(giturl, git=True)
+    runs = [await packerd.until_over(request_id)]
+    assert (await packerd.ask("POST", f"/build/queue/{request_id}")).status == 202
+    runs.append(await packerd.until_over(request_id, run=1))
+    for over in runs:
+        assert over["status"] == "complete", over["buildstages"]
+        assert f"    x: {commit}\n" in next(each["log"] for each in over["buildstages"] if each["name"] == "RunPacker")
+    without = await packerd.until_over(await packerd.build(giturl, git=None))
+    assert without["status"] == "failed"

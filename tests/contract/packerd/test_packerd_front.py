@@ -33,6 +33,7 @@ def variables(*pairs: tuple[str, Any]) -> dict[str, Any]:
         ({"giturl": "http://h/x.git", "buildvars": {}}, 422, 601, "buildvars in body must be of type array"),
         (variables(("a", 1)), 422, 601, "buildvars.0.value in body must be of type string"),
         ({"giturl": "http://h/x.git", "buildvars": [{"key": "a"}]}, 422, 602, "buildvars.0.value in body is required"),
+        ({"giturl": "http://h/x.git", "git": "yes"}, 422, 601, "git in body must be of type boolean"),
         ({"giturl": "git@h:x.git"}, 400, 400, "giturl"),
         ({"giturl": "ssh://h/x.git"}, 400, 400, "giturl"),
         ({"giturl": "file:///etc"}, 400, 400, "giturl"),
