@@ -33,9 +33,10 @@ def _comma_list(names: Any) -> Any:
 
 
 def _names(names: str) -> str:
-    if not names.isprintable():
+    found = ",".join(filter(None, map(str.strip, names.split(","))))
+    if not names.isprintable() or (names and not found):
         raise ValueError("must be names of builds, joined by commas")
-    return ",".join(filter(None, map(str.strip, names.split(","))))
+    return found
 
 
 def _lines(patterns: Any) -> Any:
@@ -65,8 +66,8 @@ def _values(variables: dict[str, str]) -> dict[str, str]:
     return variables
 
 
-_Names = Annotated[str, BeforeValidator(_comma_list), Field(max_length=10_000), AfterValidator(_names)]
-_Patterns = Annotated[str, BeforeValidator(_lines), Field(max_length=10_000), AfterValidator(_patterns)]
+_Names = Annotated[str, Field(max_length=10_000), BeforeValidator(_comma_list), AfterValidator(_names)]
+_Patterns = Annotated[str, Field(max_length=10_000), BeforeValidator(_lines), AfterValidator(_patterns)]
 
 
 class PackerImageOptions(PipelineOptions):

@@ -44,6 +44,8 @@ def variables(*pairs: tuple[str, Any]) -> dict[str, Any]:
         ({"giturl": "http://h/x.git", "branch": "a\0b"}, 400, 400, "branch"),
         ({"giturl": "http://h/x.git", "templatepath": "../packer.json"}, 400, 400, "templatepath"),
         ({"giturl": "http://h/x.git", "buildonly": "a\nb"}, 400, 400, "buildonly"),
+        ({"giturl": "http://h/x.git", "buildonly": ", "}, 400, 400, "buildonly: must be names"),
+        ({"giturl": "http://h/x.git", "buildonly": "b" * 10_001}, 400, 400, "Shorten buildonly"),
         (variables(("a", "b\0c")), 400, 400, "buildvars"),
         (variables(("a.b", "b\0c")), 400, 400, "buildvars"),
         (variables(*((f"v{number}", "x") for number in range(10_000))), 400, 400, "buildvars"),
