@@ -64,7 +64,7 @@ scenarios: $(VENV)/.installed-dev
 	  $(if $(findstring --long,$(ARGS)),,and (many_small_builds or middle_of_the_log or is_delivered))" $(ARGS)
 
 test-real: $(VENV)/.installed-dev
-	tests/real/install
+	tests/real/install $(findstring --long,$(ARGS))
 	env -u JENKINS_URL $(BIN)/python -m pytest -n 2 --dist loadfile tests/real $(ARGS)
 	@# Debian's PostgreSQL instead of the wheel's.
 	env -u JENKINS_URL TESTS_POSTGRES_BIN="$$(tests/real/postgres_bin)" $(BIN)/python -m pytest tests/contract/store \

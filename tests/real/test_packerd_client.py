@@ -6,6 +6,8 @@ import os
 import shutil
 from pathlib import Path
 
+import pytest
+
 from shuttle.web.packerd.swagger import document
 from tests.support.inprocess import running_shuttle
 
@@ -26,6 +28,8 @@ async def run(folder: Path, *command: str | Path) -> str:
     return output.decode()
 
 
+@pytest.mark.long
+@pytest.mark.timeout(300)
 async def test_generated_client_queues_reads_and_stops_a_build(tmp_path: Path):
     client = shutil.copytree(CLIENT, tmp_path / "client")
     (client / "swagger.json").write_text(json.dumps(document()))
