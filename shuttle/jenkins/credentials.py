@@ -12,14 +12,15 @@ from shuttle.errors import JenkinsRefusedError, JenkinsUnavailableError
 
 # Three times the longest period of 401s that was seen while a Jenkins started.
 STEADY_SECONDS: Final = 10.0
-# A refusal is forgotten after this time: once its build is over, the command is rarely tried again.
+# A refusal is forgotten after this time. A success would clear it, too, but the command is rarely sent again once its
+# build is over.
 REMEMBERED_SECONDS: Final = 600.0
 
 _GROUPS = {"Item": "Job", "Hudson": "Overall", "Computer": "Agent"}
 
 
 class CredentialsCheck:
-    """Tracks the statuses of all answers: a 401 counts once all answers of STEADY_SECONDS have been 401."""
+    """Tracks the statuses of all answers: a 401 is believed after all answers of STEADY_SECONDS have been 401."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock

@@ -46,7 +46,7 @@ class JenkinsResponse:
 class JenkinsSession:
     """The connections to one controller. Create it inside a running loop; any number of tasks of that loop may use it.
 
-    `url` may contain `user:api-token`; an API token needs no crumb. Without userinfo, and with a password, Jenkins
+    `url` may contain `user:api-token`; an API token needs no crumb. With a password, or without userinfo, Jenkins
     requires a crumb and the session cookie that came with it; both are fetched again when Jenkins no longer knows them.
     Neither userinfo nor crumb is ever part of an error or a repr. Every call may raise the errors of
     `CredentialsCheck.answered` for a 401. Each POST waits for `before_command` first.
@@ -109,7 +109,7 @@ class JenkinsSession:
         return await self._whole(await self._send(kind, "GET", path, timeout=self._query_timeout))
 
     async def post(self, kind: str, path: str, form: Mapping[str, str] | None = None) -> JenkinsResponse:
-        """POST a form, once: after an error Jenkins may have executed the command."""
+        """POST a form. It is not repeated after an error, because Jenkins may have executed the command."""
         await self.before_command()
         crumb = self._crumb
         if crumb is None and self.userinfo is None:
@@ -167,7 +167,7 @@ class JenkinsSession:
         return response
 
     async def _whole(self, response: aiohttp.ClientResponse) -> JenkinsResponse:
-        """The answer with its body. If a body is broken, commands and refusals are returned with their status alone."""
+        """The answer with its body. A broken body is an error after GET with 200; else an empty body replaces it."""
         try:
             async with response:
                 return JenkinsResponse(response.status, response.headers, await response.read())
@@ -177,7 +177,7 @@ class JenkinsSession:
             return JenkinsResponse(response.status, response.headers, b"")
 
     async def _fetch_crumb(self, instead_of: Mapping[str, str] | None) -> Mapping[str, str]:
-        """The headers to send; {} if crumbs are disabled in Jenkins (404). Concurrent callers share one request."""
+        """The headers to send; {} if Jenkins issues no crumb. Concurrent callers share one request."""
         async with self._crumb_lock:
             if self._crumb is not None and self._crumb is not instead_of:
                 return self._crumb
@@ -195,7 +195,8 @@ def _authorization(userinfo: tuple[str, str] | None) -> dict[str, str]:
 
 def _crumb_headers(answer: JenkinsResponse, cookies: str) -> Mapping[str, str]:
     if answer.status != 200:
-        # The POST's own answer will show the fault: 403 names the missing permission, 5xx means an unavailable Jenkins.
+        # 404: crumbs are disabled. The answer to the POST will show any other fault: 403 names the missing permission,
+        # 5xx means an unavailable Jenkins.
         return {}
     try:
         issued = json.loads(answer.body)

@@ -22,7 +22,8 @@ from shuttle.store.platform_ends import failed_platforms
 log = structlog.get_logger()
 
 _DESCRIBE_SECONDS = 2.0
-# The pauses between two polls after the branches' ends grow from the first to the longest.
+# When all claimed branches have ended, Jenkins is polled until the build is over. The pauses between these polls grow
+# from the first value to the second.
 _FIRST_POLL_SECONDS = 0.05
 _LONGEST_POLL_SECONDS = 2.0
 # The reasons that say that a step failed, but not why.
@@ -82,7 +83,7 @@ def _all_ended(build_log: BuildLog) -> bool:
 async def _ending_so_far(
     build: Build, build_log: BuildLog, result: JenkinsResult | None, services: Services
 ) -> Ending | None:
-    """The ending by the exit statuses of all steps, or by Jenkins' `result` if one is missing; None = not over."""
+    """The ending by the exit statuses, or by Jenkins' `result` if an exit status is missing; None = not over."""
     steps = [claim for claim in build_log.claims if claim.voided_at is None]
     if result is None and (not steps or any(claim.exit_status is None for claim in steps)):
         return None

@@ -162,12 +162,12 @@ class Membership:
                 log.warning("the apps could not be released; others take them later", error=error.message)
 
     async def _release_if_cut_off(self, drop: Callable[[str], None]) -> None:
-        """Release all apps while this process is cut off from Jenkins and the object store, and another is not."""
+        """Release all apps while this process is cut off from Jenkins and the object store, if another reaches both."""
         mine, *others = self.reachabilities()
         cut_off = self._is_released or mine.is_cut_off(self._release_seconds)
         releases = cut_off and not mine.can_run_builds and any(other.can_run_builds for other in others)
         self._database.takes_apps = not releases
-        # Once released, apps may still come: a transaction that takes some may be under way.
+        # After the release this process may still get apps: a transaction that takes some may be under way.
         if releases and (not self._is_released or len(self._owned)):
             log.warning("this replica reaches neither Jenkins nor the object store; it releases its apps")
             for app_id in self._owned.clear():
@@ -178,16 +178,16 @@ class Membership:
         self._is_released = releases
 
     def _seconds_to_next_death(self) -> float:
-        """Until the end of another replica's lease, and at most until this one raises its counter again."""
+        """The seconds until the lease of another replica ends, at most the time between two heartbeats."""
         ends = [since + self._lease_seconds - self._clock() for _, since in self._seen.values()]
         return max(min([self._heartbeat_seconds, *ends]), _SHORTEST_SECONDS)
 
     async def _raise_counter(self, drop: Callable[[str], None] | None = None) -> None:
         began_at = self._lease.now()
         replicas = await self._database.run(raise_counter, replace(self._mine, reach=self._reachability().text()))
-        # Checked after the answer: this process may have been suspended while it waited for it.
+        # Checked after the answer, because this process may have been suspended while it waited.
         if drop is not None and not self._lease.is_held:
-            # Others may have taken apps meanwhile, so look before anything is sent in their name.
+            # Other replicas may have taken apps meanwhile: drop these apps before the lease allows sending again.
             for app_id in self._owned.lost(await self._database.run(owned_apps)):
                 log.warning("another replica has taken over an app", app_id=app_id)
                 drop(app_id)

@@ -10,9 +10,9 @@ from shuttle.request.secrets import MIN_MASKED_BYTES, document_strings
 
 # Above this size a value is a file rather than a password: only common escapes are searched for, to limit memory.
 _MANY_FORMS_BYTES = 512
-# Forms are split into pieces, because the search compares a possible form in full at each position: in a line of one
-# letter, a secret of 128 KB took 2.8 s a megabyte, eight of them 17 s (measured). Overlapping pieces are found as one
-# span.
+# Forms are split into pieces, because the search compares a possible form in full at each position: in a line that
+# repeats one letter, the search for a secret of 128 KB took 2.8 s a megabyte, for eight secrets 17 s (measured).
+# Overlapping pieces are found as one span.
 _PIECE_BYTES = 1024
 _PIECE_OVERLAP_BYTES = 24
 # `base64` wraps at 76 columns (RFC 2045), `openssl base64` and PEM at 64 (RFC 7468).

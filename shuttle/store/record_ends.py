@@ -25,7 +25,7 @@ def settle_record(tx: Tx, build: Build, ending: Ending) -> None:
 
 
 def record_outcome(tx: Tx, build: Build, ending: Ending) -> None:
-    """Record the code 100, or the failure. If another CI system runs the build, it has reported them itself."""
+    """Record the state code 100 or the failure. Of a build that another CI system runs, that system reports them."""
     if ending.state is State.SUCCEEDED:
         tx.execute(builds.update().where(builds.c.build_uuid == build.build_uuid).values(state_code=100))
         return
@@ -44,7 +44,7 @@ def record_outcome(tx: Tx, build: Build, ending: Ending) -> None:
 
 
 def open_children(tx: Tx, build: Build) -> tuple[list[str], Ending]:
-    """The uuids of the build's children that have not ended, and the ending that they get together with it."""
+    """The uuids of the build's children that have not ended, and the ending that they get."""
     query = sa.select(builds.c.build_uuid).where(
         builds.c.parent_uuid == build.build_uuid, builds.c.finished_at.is_(None), builds.c.api == Api.RECORD.value
     )

@@ -62,7 +62,7 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """The description of one handler. The classes in `errors` have their status and code."""
+    """The description of one handler. Each class in `errors` knows the status and the code of its response."""
 
     replies: Mapping[int, Reply]
     errors: frozenset[ErrorClass] = frozenset()

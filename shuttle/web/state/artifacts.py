@@ -33,7 +33,7 @@ from shuttle.web.state.names import key_in
 from shuttle.web.state.pages import flag_of
 
 _CODE = re.compile(r"-?[0-9]{1,9}")
-# The fields that say where the artifact is; the others are columns.
+# The fields that are stored together in the column `reference`; each other field has its own column.
 _REFERENCE = (
     "artifact_type",
     "artifact_path",
