@@ -163,6 +163,12 @@ async def shuttle_parts(
         dispatcher = Dispatcher(StoredOutbox(database, vault), senders.statuses, settings, clock, lease)
         database.subscribe(Topic.DELIVERIES, dispatcher.wake)
 
+        work = AsyncExitStack()
+        stack.push_async_callback(work.aclose)
+        work.push_async_callback(membership.leave)
+        work.push_async_callback(sinks.close)
+        await membership.join()
+
         look_for_work = partial(_look_for_work, worker, signals, dispatcher)
         loops: dict[str, Coroutine[None, None, None]] = {
             "delivery": dispatcher.run(),
@@ -177,11 +183,6 @@ async def shuttle_parts(
         }
         if settings.postgres_url or len(controllers) > 1:
             loops["reachability"] = probe.run()
-        work = AsyncExitStack()
-        stack.push_async_callback(work.aclose)
-        work.push_async_callback(membership.leave)
-        work.push_async_callback(sinks.close)
-        await membership.join()
         await _start(work, worker, loops, settings)
         yield Parts(services, worker, membership, work.aclose)
 

@@ -74,8 +74,11 @@ def _named(stages: Sequence[StageRow], name: str, branch: str | None) -> StageRo
         raise NotFoundError(f"The build has no such stage yet; so far it has: {known}.", field="stage")
     found = [stage for stage in named if stage.branch == (branch or "")]
     if not found:
-        branches = ", ".join(dict.fromkeys(stage.branch for stage in named if stage.branch)) or "none"
-        raise NotFoundError(f"Name a branch that has this stage: {branches}.", field="branch")
+        branches = ", ".join(dict.fromkeys(stage.branch for stage in named if stage.branch))
+        what = (
+            f"Name a branch that has this stage: {branches}." if branches else "Leave out branch: the stage has none."
+        )
+        raise NotFoundError(what, field="branch")
     return found[-1]
 
 

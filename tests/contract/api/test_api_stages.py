@@ -155,6 +155,14 @@ async def test_part_that_does_not_exist_is_refused(shuttle: Shuttle, app: str, q
     assert (answer.status, answer.json["field"]) == (status, field)
 
 
+async def test_branch_of_a_stage_that_only_the_main_part_has_is_refused(shuttle: Shuttle, app: str):
+    """Before, the sentence asked for one of no branches."""
+    agent = await (await waiting_agent(shuttle, f"/{app}/1")).begun()
+    await report(agent, "build", "begin", 0)
+    answer = await shuttle.get(f"{agent.path}/logs?stage=build&branch=linux")
+    assert (answer.status, answer.json["message"]) == (404, "Leave out branch: the stage has none.")
+
+
 async def test_stages_of_branches_have_parts_of_their_own(shuttle: Shuttle, app: str):
     agent = await waiting_agent(shuttle, f"/{app}/1")
     linux, mac = (Agent(shuttle, agent.path, agent.uuid, agent.token) for _ in range(2))
