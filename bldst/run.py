@@ -46,8 +46,8 @@ class Run:
 
         Args:
             method: The method.
-            path: May contain `{name}` of a positional or a field, and a part in brackets that counts only if it can be
-                filled. A field that is used is removed.
+            path: May contain `{name}` of a positional or a field, and a part in brackets that is kept only if it can be
+                filled. A field in the path is removed from `fields`, which are sent in the query or the body.
             query: The query's parameters.
             body: Sent as JSON.
 

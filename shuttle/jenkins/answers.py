@@ -160,7 +160,7 @@ def queue_listing(answer: JenkinsResponse) -> Listing:
 
 
 def queue_item(answer: JenkinsResponse) -> QueueItem:
-    """An item that waits or has left the queue. If it left with a null `executable`, its build is about to start."""
+    """An item that waits or has left the queue. If it left with a null `executable`, it was cancelled or will start."""
     item = _read(_QUEUE_ITEM, answer)
     left = item.kind.endswith("LeftItem")
     return QueueItem(

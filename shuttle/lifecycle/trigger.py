@@ -22,7 +22,8 @@ async def trigger(build: Build, spec: BuildSpec, services: Services) -> Build:
     """Take the build from staging to queued; a claim, a stop or an end may change its state meanwhile.
 
     The attempt is committed before the POST. If its answer is lost, the POST is not repeated at once: the marker is
-    searched for until healthy answers have not shown it for SHUTTLE_TRIGGER_SETTLE_SECONDS.
+    searched for first. The POST is repeated once a healthy Jenkins has not shown the marker for
+    SHUTTLE_TRIGGER_SETTLE_SECONDS.
 
     Raises ForeignJobError.
     """
@@ -77,8 +78,8 @@ async def _prepare(build: Build, spec: BuildSpec, services: Services) -> Build:
 async def _trigger_once(build: Build, spec: BuildSpec, services: Services, backoff: Backoff) -> Build:
     """Send one POST; if it certainly queued nothing, undo the attempt.
 
-    It is not repeated here. If it may have queued the build, the caller searches for the marker; if not, it prepares
-    the job again.
+    The POST is not repeated here: if it may have queued the build, the caller searches for the marker; if not, the
+    caller prepares the job again.
     """
     parameters = {
         "BUILD_UUID": build.build_uuid,

@@ -78,7 +78,7 @@ class DirectoryStore:
         await self._in_thread("written", self._check)
 
     async def close(self) -> None:
-        """See ObjectStore. Waits for the threads, which could otherwise recreate a directory that is removed later."""
+        """See ObjectStore. Waits for the threads: one that still ran could recreate `root` after its removal."""
         await asyncio.to_thread(self._threads.shutdown, cancel_futures=True)
 
     def path_of(self, name: str) -> Path:
@@ -99,7 +99,7 @@ class DirectoryStore:
             yield chunk
 
     def _put(self, target: Path, content: AbstractContextManager[Path], content_type: str) -> None:
-        """Rename the file of `content`, which is entered when the directories exist, to `target`."""
+        """Enter `content` once the directories exist, and rename its file to `target`."""
         self._prepare()
         with content as written, self._new_file() as (type_file, type_written):
             type_file.write(content_type.encode())

@@ -29,7 +29,7 @@ _NO_ARGUMENT_TEXT = re.compile(r"[\x00\ud800-\udfff]")
 def comma_list(text: str) -> tuple[str, ...]:
     """The parts between commas, without empty ones.
 
-    Nothing but commas is refused: an empty list of tokens or keys would mean that none are needed.
+    A text of commas alone is refused: an empty list of tokens or keys would mean that none are needed.
     """
     parts = tuple(part.strip() for part in text.split(",") if part.strip())
     if not parts and text.strip():
@@ -175,7 +175,7 @@ def is_postgres(url: str) -> bool:
 
 
 def check_encryption_keys(keys: Iterable[str]) -> None:
-    """Refuse what is not one key of Fernet: its own check ignores all that follows a line break or a space."""
+    """Refuse what is not one Fernet key: Fernet's own check ignores spaces, line breaks and all that follows `=`."""
     if not all(_FERNET_KEY.fullmatch(key) for key in keys):
         raise ValueError("write Fernet keys, comma-separated (.env.example shows how to make one)")
 

@@ -29,7 +29,7 @@ _RETRIABLE = frozenset({408, 425, 429})
 _RETRIABLE_WITH_RETRY_AFTER = frozenset({202, 403})
 # A URL of the characters that RFC 3986 allows is sent as written, because a signature may cover its percent-escapes.
 _AS_WRITTEN = re.compile(r"[A-Za-z0-9\-._~:/?#\[\]@!$&'()*+,;=%]*")
-# An interrupted download resumes at once if it got this far; otherwise it is retried after the usual backoff.
+# An interrupted download is resumed at once if its last request brought this much; otherwise after the usual backoff.
 _MIN_PROGRESS_BYTES = 64 * 1024
 
 Origin = tuple[str, str | None, int | None]
@@ -38,9 +38,10 @@ Origin = tuple[str, str | None, int | None]
 class HttpFetcher:
     """Fetches http(s) sources with a session of `outgoing_session`, which refuses forbidden addresses.
 
-    Bytes are stored as received, even if the response has a Content-Encoding, as curl does: the request asks for
-    `identity`, so an encoded response is a file that is stored encoded (`.tar.gz` as `application/x-tar` with `gzip`),
-    and the checksum is that of the file. A response with neither length nor chunks (HTTP/1.0) ends with the connection.
+    Bytes are stored as received, even if the response has a Content-Encoding, as curl does. The request asks for
+    `identity`, so a Content-Encoding describes the file that the host has: a `.tar.gz` may come as `application/x-tar`
+    with `gzip`. The checksum is that of the file. A response with neither length nor chunks (HTTP/1.0) ends with the
+    connection.
     """
 
     def __init__(
@@ -59,8 +60,8 @@ class HttpFetcher:
 
         Raises:
             BuildFailedError: `source_not_found` (404, 410), `source_refused` (401, 403, a forbidden address),
-                `source_redirects` (more than MAX_REDIRECTS), `source_too_large`, `source_is_a_page`, `source_failed`
-                (any other response that a retry would not change).
+                `source_untrusted` (its certificate), `source_redirects` (more than MAX_REDIRECTS), `source_too_large`,
+                `source_is_a_page`, `source_failed` (any other response that a retry would not change).
             RetryLaterError: 202, 403 or a status of the next line, with a Retry-After.
             UnavailableError: 5xx, 408, 425, 429; the name cannot be resolved; the connection is refused, reset, stalled
                 or closed too early.
