@@ -13,6 +13,8 @@ from shuttle.standing import TokenRole
 
 Network = IPv4Network | IPv6Network
 
+# 1.8e308 is the largest double.
+_MAX_DIGITS = 309
 # 16 random hexadecimal digits are 64 bits, too many to be guessed over HTTP.
 _MIN_TOKEN_CHARACTERS = 16
 # The Standard Webhooks specification requires 24 to 64 bytes.
@@ -122,13 +124,24 @@ def credentials_by_host(text: str) -> dict[str, tuple[Any, Any]]:
 
 
 def _json_object(text: str) -> dict[str, Any]:
+    if not text.strip():
+        return {}
     try:
-        value = json.loads(text, object_pairs_hook=_once, parse_constant=_no_number) if text.strip() else {}
+        value = json.loads(text, object_pairs_hook=_once, parse_constant=_no_number, parse_int=_integer)
+    except json.JSONDecodeError as error:  # its message has nothing of the text, which may contain secrets
+        raise ValueError(f"write a JSON object: {error.msg} at character {error.pos + 1}") from None
     except RecursionError:
         raise ValueError("write a JSON object that is nested less deeply") from None
     if not isinstance(value, dict):
         raise ValueError("write a JSON object")  # noqa: TRY004 - pydantic collects ValueErrors
     return value
+
+
+def _integer(text: str) -> int:
+    """The number; Python converts at most 4,300 digits, and a larger number than a double is no use here."""
+    if len(text) > _MAX_DIGITS:
+        raise ValueError("write numbers within the range of a double")
+    return int(text)
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -141,6 +141,18 @@ def test_ambiguous_or_unusable_json_of_build_arguments_is_refused(value: str):
     problem_of("EXTRA_BUILD_ARGS", value)
 
 
+@pytest.mark.parametrize(
+    ("value", "sentence"),
+    [
+        ('{"A":', "write a JSON object: Expecting value at character 6"),
+        ('{"A": ' + "9" * 5000 + "}", "write numbers within the range of a double"),
+    ],
+    ids=["unfinished", "5000 digits"],
+)
+def test_broken_json_of_build_arguments_is_refused_with_what_to_write(value: str, sentence: str):
+    assert problem_of("EXTRA_BUILD_ARGS", value).removeprefix("EXTRA_BUILD_ARGS: ").startswith(sentence)
+
+
 def test_registry_that_is_listed_twice_is_refused():
     entry = '"h": {"username": "u", "password": "p"}'
     problem_of("EXTRA_DOCKER_REGISTRY_CONFIG", f"{{{entry}, {entry}}}")
