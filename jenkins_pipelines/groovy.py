@@ -14,7 +14,7 @@ from jenkins_pipelines.models import Branch, Echo, Pipeline, Sh, Stage, Step, Ti
 _MOST_STRING_BYTES = 65_535
 # The backslash is escaped first, because the other escapes contain one.
 _ESCAPES = {"\\": "\\\\", "\r": "\\r", "\b": "\\b", "\f": "\\f"}
-# Characters that XML 1.0 forbids or discourages, among them those of escape sequences.
+# Control characters except tab and LF, and what else XML 1.0 forbids: Jenkins keeps the script in a config.xml.
 _UNWRITABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 _INDENT = "  "
 

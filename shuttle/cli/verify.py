@@ -42,10 +42,12 @@ class Checked:
 
 
 async def verify(client: ShuttleClient, app_id: str, build_id: str, sink: str) -> list[Checked]:
-    """Compare `GET …/logs`, the archive if reachable from here, and the topic of `sink` (or "") with the checksum.
+    """Compare the copies of the log with the checksum: `GET …/logs`, the archive, and the topic of `sink` (or "").
+
+    The archive is left out if the object store of the local settings does not have it.
 
     Raises:
-        NotVerifiableError: the build has not ended.
+        NotVerifiableError: the build has not ended. ObjectStoreError: that object store cannot be read.
     """
     build = await client.build(app_id, build_id)
     if build["log"]["sha256"] is None:
@@ -77,7 +79,7 @@ async def _joined(sink: str, settings: Settings, build: dict[str, Any]) -> Async
     """The topic's lines without duplicates and without the final message.
 
     Raises:
-        LogDiffersError: lines or the final message are missing or cut, or a duplicate differs from the first message.
+        LogDiffersError: a line is missing or cut, a duplicate differs from its line, or the final message is missing.
     """
     address = read_kafka_url(sink, "--sink")
     policy = AddressPolicy(allow_loopback=True, allow_networks=settings.shuttle_allow_networks)

@@ -19,8 +19,8 @@ from shuttle.outgoing.image import Image
 from shuttle.sources.catalogue import recorded_fields, recorded_source
 from shuttle.sources.kind import RequestedPipeline, Source
 
-# These options mean the same in every pipeline that has them. The agent gets them in files of their own, apart from the
-# other options.
+# These options mean the same in every pipeline that has them. The agent gets `variables` in files of their own, apart
+# from the other options, and does not get `secret_variables`.
 VARIABLE_OPTIONS = ("variables", "secret_variables")
 
 
@@ -123,7 +123,7 @@ class BuildRequest(BaseModel):
 
 
 class Resumed(BaseModel):
-    """The build that a new one resumes, and the code of the first state whose work the new one repeats.
+    """The build that a new one resumes, and the state code at which the new one continues.
 
     `platforms` has the same for each platform that is built again. `automatic`: no call asked for the resume,
     but `auto_resume` of the failed build did.
@@ -140,7 +140,7 @@ class Resumed(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class PackerRun:
-    """The run of a request by packer over REST, counted from 0. `fields` are those of the request that callers see."""
+    """A run of a request to packer over REST, counted from 0. `fields`: the fields of the request that answers show."""
 
     request_id: str
     run: int

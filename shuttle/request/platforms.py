@@ -40,7 +40,7 @@ def read_platforms(value: Any, kind: PipelineKind, effective_arguments: Mapping[
 
 
 def unknown_in_platforms(value: Any) -> Iterator[str]:
-    """The paths of the fields that a platform does not have."""
+    """The paths of the unknown fields in the platforms."""
     for index, given in enumerate(value or ()):
         if isinstance(given, dict):
             yield from (f"platforms[{index}].{name}" for name in given if name not in _FIELDS)

@@ -62,8 +62,8 @@ class AcceptRequest:
 class Accepted:
     """The build of a request; `replayed` = an equal request had been recorded before.
 
-    `epoch` is that of the app if this process owns it; None = another process has to begin the build. `waiting` is the
-    number of builds that were waiting before this one; None = they were not counted.
+    `epoch` is that of the app if this process owns it; None = another process has to begin the build, unless it is
+    replayed. `waiting` is the number of builds that were waiting before this one; None = they were not counted.
     """
 
     build: Build
@@ -78,10 +78,11 @@ _WAITING = sa.select(sa.func.count()).select_from(builds).where(builds.c.slot_at
 def record_all(tx: Tx, requests: Sequence[AcceptRequest]) -> list[Accepted | ShuttleError]:
     """Record a batch of requests: each build with its receivers, its sinks and its first event.
 
-    Uses few statements for the whole batch, because a statement costs as much as the row that it writes. Returns a
-    result for each request: Accepted, ConflictError (409: another request with the same ids), QueueFullError (429),
-    TokenNeededError (401: the caller is anonymous, and the request or its app belongs to the new API) or StoreError
-    (503: another request uses the same uuid, so this one has to be sent again).
+    Uses few statements for the whole batch, because each further statement costs as much as a further row. Returns a
+    result for each request: Accepted, ConflictError (409: another request has used the ids of the build or of one of
+    its platforms, or resumes the same build), QueueFullError (429), TokenNeededError (401: the caller is anonymous, and
+    the request or its app belongs to the new API) or StoreError (503: another request uses the same uuid, so this one
+    has to be sent again).
     """
     while True:
         known = _lock_apps(tx, requests)
@@ -118,7 +119,10 @@ _Results = dict[int, Accepted | ShuttleError]
 
 
 def _decide(tx: Tx, requests: Sequence[AcceptRequest], apis: dict[str, Api]) -> tuple[_Fresh, _Results]:
-    """The builds to record, and the results by the index of the request. Repeats and conflicts have no result yet."""
+    """The builds to record, and the results by the index of the request.
+
+    A request whose uuid or ids are taken has no result yet: it is a repeat or a conflict (see `_find_recorded`).
+    """
     new = [request.new for request in requests]
     in_use, lost = uuids_in_use(tx, new), lost_uploads(tx, new)
     taken = taken_pairs(tx, new) | taken_by_platforms(tx, new)
@@ -201,9 +205,10 @@ def _locked_apps(count: int) -> Prepared:
 
 
 def _successor(tx: Tx, request: AcceptRequest) -> Accepted | ConflictError | None:
-    """The answer if another build resumes the same one already. The lock of the app orders two such requests.
+    """The answer if an unfinished build resumes the same build already.
 
-    Within one batch there are no two of them: a process accepts one request to resume a build at a time.
+    Two requests to resume one build come one after the other: within a process (so a batch has only one of them), and
+    by the lock of the app among processes.
     """
     if request.new.resume_from is None:
         return None
@@ -218,6 +223,7 @@ def _placed(request: AcceptRequest, in_use: Uuids, lost: set[str]) -> AcceptRequ
     """The request with a uuid that no other build has. StoreError: the caller has to send the request again.
 
     If the chosen uuid is in use, a build of the new API gets a random one, because its app id and build id identify it.
+    It cannot get another uuid if its source is already stored under the chosen one.
     """
     new, wanted = request.new, request.new.build_uuid
     if new.source_sha256 is not None:

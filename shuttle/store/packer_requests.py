@@ -1,4 +1,4 @@
-"""Requests by packer over REST, and their runs: each run is a build."""
+"""Requests to packer over REST, and their runs: each run is a build."""
 
 import statistics
 from dataclasses import dataclass
@@ -26,7 +26,10 @@ class RecordedRun(PackerRun):
 
 
 class RunState(NamedTuple):
-    """What the answer about a run shows. `expected_seconds` is the usual duration of such a build; None = unknown."""
+    """What the answer about a run shows.
+
+    `expected_seconds` is the usual duration of such a build; None = unknown, or the build has ended.
+    """
 
     run: RecordedRun
     build: Build

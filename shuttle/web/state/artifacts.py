@@ -85,7 +85,9 @@ async def post_artifact(request: web.Request) -> web.StreamResponse:
 
 
 def lock_writable(tx: Tx, build_uuid: str) -> Build:
-    """The build that a write goes to, locked. A failed one still takes artifacts and variables, for its successor.
+    """Lock and return the build that a write to this one goes to: its newest successor if it was resumed, else itself.
+
+    A failed build still takes artifacts and variables, because a later build may resume it.
 
     Raises:
         NotFoundError: there is no such build. EndedBuildError: it has succeeded.
