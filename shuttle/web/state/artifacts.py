@@ -156,6 +156,7 @@ async def delete_one(request: web.Request) -> web.StreamResponse:
 
     def delete(tx: Tx) -> None:
         written = lock_written(tx, build.build_uuid)
+        note_call(tx, written.build_uuid)
         delete_artifact(tx, written.build_uuid, known_artifact(tx, written.build_uuid, _key(request)))
 
     await request.app[SERVICES].database.run(delete)

@@ -5,9 +5,11 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
+import sqlalchemy as sa
 from pydantic import BaseModel, ConfigDict
 
 from shuttle.lifecycle.state_token import state_token
+from shuttle.store.tables import builds
 from tests.contract.state.conftest import CONTROLLER, READER
 from tests.support.inprocess import Shuttle
 
@@ -266,6 +268,19 @@ async def test_artifacts_are_listed_changed_and_hidden(state: Shuttle, name: str
     assert (await state.ask("DELETE", path)).status == 204
     assert (await state.get(path)).json == {"detail": "Artifact not found"}
     assert (await post(state, f"/{uuid}/artifacts", body)).status == 201, "the name is free again"
+
+
+async def test_each_write_about_an_artifact_postpones_when_the_record_counts_as_abandoned(state: Shuttle, name: str):
+    """Before, the deletion did not."""
+    uuid = await new_build(state, name)
+    newest = sa.select(builds.c.called_steady_at).where(builds.c.build_uuid == uuid)
+    body = {"artifact_type": "ami", "artifact_location": "ami-1"}
+    path = f"{BUILDS}/{uuid}/artifacts/{(await post(state, f'/{uuid}/artifacts', body)).json['id']}"
+    calls = [await state.services.database.run(lambda tx: tx.execute(newest).scalar_one())]
+    for method in ("PATCH", "DELETE"):
+        await state.ask(method, path, json={"is_final": True})
+        calls.append(await state.services.database.run(lambda tx: tx.execute(newest).scalar_one()))
+    assert calls == sorted(set(calls))
 
 
 async def test_sensitive_variable_is_shown_only_to_those_who_may_read_it(state: Shuttle, name: str):
