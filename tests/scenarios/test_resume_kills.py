@@ -42,6 +42,7 @@ async def replicas(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Pr
         yield product
 
 
+@pytest.mark.long
 async def test_planned_resume_after_a_restart(tmp_path: Path):
     """Without a Jenkins: the source of the build, and of its successor, does not exist."""
     url, process = shuttle_process(tmp_path)
