@@ -10,7 +10,7 @@ from tests.support.kafka_cluster import kafka_cluster
 from tests.support.separate_replicas import freeze, separate_replicas, until_owner_is_not, until_raised
 from tests.support.subscribed_build import subscribed_build
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = [pytest.mark.timeout(180), pytest.mark.long]
 
 SCRIPT = """
 seq 1 100

@@ -21,6 +21,7 @@ from aiohttp import web
 from tests.support.balancer import balancer
 from tests.support.free_port import free_port
 from tests.support.on_postgres import OnPostgres, on_postgres
+from tests.support.serving import serving
 
 USER, TOKEN = "shuttle", "api-token-of-the-tests"
 # Short times, so that a fault costs milliseconds; no rule depends on the values.
@@ -407,12 +408,7 @@ async def _running_product(
     app = web.Application(client_max_size=0)
     app.router.add_post("/{name}/status", on_status)
     app.router.add_post("/{name}/log", on_log)
-    runner = web.AppRunner(app, shutdown_timeout=0.1)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    receivers_url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-    async with aiohttp.ClientSession() as session:
+    async with serving(app) as receivers_url, aiohttp.ClientSession() as session:
         try:
             await asyncio.gather(jenkins.start(), *(shuttle.start() for shuttle in shuttles))
             yield Product(
@@ -433,4 +429,3 @@ async def _running_product(
                 await shuttle.kill()
             await jenkins.kill()
             end_agents(folder)
-            await runner.cleanup()
