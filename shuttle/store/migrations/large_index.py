@@ -7,7 +7,7 @@ from alembic import op
 
 
 def create_large_index(
-    name: str, table: str, columns: Sequence[str], *, where: str | None = None, unique: bool = False
+    name: str, table: str, columns: Sequence[str | sa.TextClause], *, where: str | None = None, unique: bool = False
 ) -> None:
     """Create the index; `where` makes it a partial one.
 

@@ -5,7 +5,7 @@ Columns on steady time (see `shuttle.clock`) are those named `…_steady_at`, an
 """
 
 from shuttle.store.tables.agents import artifacts, claims, log_pieces, log_segments, reports, variables
-from shuttle.store.tables.builds import OPEN_RECORDS, TO_RUN, apps, builds, packer_runs
+from shuttle.store.tables.builds import OPEN_RECORDS, PLATFORM_LABEL, TO_RUN, apps, builds, packer_runs
 from shuttle.store.tables.delivery import attempts, deliveries, events, receivers, sinks
 from shuttle.store.tables.metadata import metadata
 from shuttle.store.tables.records import auto_resumes, failures, jobs, progress, reference, states
@@ -13,6 +13,7 @@ from shuttle.store.tables.service import early_sources, moves, replicas, schema_
 
 __all__ = [
     "OPEN_RECORDS",
+    "PLATFORM_LABEL",
     "TO_RUN",
     "apps",
     "artifacts",

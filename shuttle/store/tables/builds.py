@@ -1,6 +1,9 @@
 """The tables of apps and builds."""
 
+from typing import Any
+
 import sqlalchemy as sa
+from sqlalchemy.ext.compiler import compiles
 
 from shuttle.store.column_types import Id, Instant
 from shuttle.store.tables.metadata import metadata
@@ -32,9 +35,32 @@ apps = sa.Table(
 )
 
 
-def _part_of_builds(name: str, where: str, *columns: str, unique: bool = False) -> sa.Index:
+class _PlatformLabel(sa.ColumnElement[str]):
+    """The label `platform` of a build, written alike in queries and in the index `builds_by_platform`."""
+
+    type = sa.Text()
+    inherit_cache = True
+
+
+@compiles(_PlatformLabel, "sqlite")
+def _on_sqlite(_element: _PlatformLabel, _compiler: sa.Compiled, **_options: Any) -> str:
+    return "json_extract(labels, '$.platform')"
+
+
+@compiles(_PlatformLabel, "postgresql")
+def _on_postgresql(_element: _PlatformLabel, _compiler: sa.Compiled, **_options: Any) -> str:
+    return "(labels ->> 'platform')"
+
+
+# Both databases use the index of an expression only if the query has the same expression without parameters.
+PLATFORM_LABEL = _PlatformLabel()
+
+
+def _part_of_builds(
+    name: str, where: str | sa.ColumnElement[bool], *columns: str | sa.ColumnElement[Any], unique: bool = False
+) -> sa.Index:
     """An index of the builds that fulfil the condition."""
-    condition = sa.text(where)
+    condition = sa.text(where) if isinstance(where, str) else where
     return sa.Index(name, *columns, unique=unique, sqlite_where=condition, postgresql_where=condition)
 
 
@@ -112,6 +138,7 @@ builds = sa.Table(
     _part_of_builds("builds_open_records", "finished_at IS NULL AND api = 'record'", "app_id", "position"),
     _part_of_builds("builds_by_parent", "parent_uuid IS NOT NULL", "parent_uuid"),
     _part_of_builds("builds_by_resumed", "resume_from IS NOT NULL", "resume_from"),
+    _part_of_builds("builds_by_platform", PLATFORM_LABEL.is_not(None), PLATFORM_LABEL, "position"),
     _part_of_builds("builds_unarchived", "finished_at IS NOT NULL AND archived_at IS NULL", "position"),
     # Each index that a new build is in makes a POST write another page; these are changed only when a build ends.
     _part_of_builds("builds_by_end", "finished_at IS NOT NULL", "finished_at"),

@@ -26,7 +26,9 @@ async def fill(database, states, api="new"):
     rows = []
     for number, state in enumerate(states):
         ended_at = AT if State(state).final else None
-        rows.append(build_row(f"app{number % 2}", number, AT, state=state, finished_at=ended_at, api=api))
+        labels = {"platform": "gcp" if number % 3 else "aws"}
+        row = build_row(f"app{number % 2}", number, AT, state=state, finished_at=ended_at, api=api, labels=labels)
+        rows.append(row)
 
     def insert(tx):
         created = [{"app_id": f"app{n}", "job_name": f"job{n}", "created_at": AT} for n in range(2)]
@@ -95,10 +97,27 @@ async def test_list_of_records_has_the_same_builds_as_the_page(database, app_id,
     assert [build.build_id for build in found] == wanted[1:4]
 
 
+async def test_list_of_a_platform_has_its_builds_only(database):
+    await fill(database, STATES * 2)
+
+    async def listed(**wanted):
+        which = BuildFilter(**wanted)
+        return [build.build_id for build in await database.run(page_of_records, which, skip=0, limit=3)]
+
+    assert await listed(platform="aws") == ["9", "6", "3"]
+    assert await listed(platform="gcp") == ["11", "10", "8"]
+    assert await listed(platform="aws", status="running") == []
+    assert await listed(platform="gcp", status="failed") == ["11", "5"]
+    assert await listed(platform="gcp", status="running", app_id="app0") == ["8", "2"]
+    assert await listed(platform="azure") == []
+
+
 @pytest.mark.parametrize(
     "which",
     [
         BuildFilter(),
+        BuildFilter(platform="gcp"),
+        BuildFilter(platform="azure"),
         BuildFilter(status="failed"),
         BuildFilter("app1"),
         BuildFilter("app0", "completed"),
