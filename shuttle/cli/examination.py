@@ -24,7 +24,10 @@ _ENOUGH_DISK_BYTES = 5 * GIB  # one source and one log of the largest default si
 async def examine(
     *, try_jobs: bool, wait_seconds: float = 60, sinks: Sequence[str] = (), programs: bool = False
 ) -> list[Finding]:
-    """All checks, in the order in which problems should be solved; `programs`: also those on an agent."""
+    """All checks, in the order in which problems should be solved.
+
+    With `programs`, the versions of an agent's programs are findings, too.
+    """
     try:
         settings = load_settings()
     except SettingsError as error:

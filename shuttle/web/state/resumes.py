@@ -64,8 +64,8 @@ def _context(request: web.Request, build: Build, context: ResumeContext) -> Cont
     plain = STATE_BUILD in request and reveals(request, build)
     variables = {}
     for row in context.variables:
-        hidden = services.vault.open(row.sealed).decode() if row.sealed and plain else HIDDEN
-        variables[row.name] = row.value if row.sealed is None else hidden
+        sensitive = services.vault.open(row.sealed).decode() if row.sealed and plain else HIDDEN
+        variables[row.name] = row.value if row.sealed is None else sensitive
     url = services.settings.build_shuttle_host
     return Context(
         build_id=build.build_uuid,
@@ -100,7 +100,7 @@ async def post_resume(request: web.Request) -> web.StreamResponse:
     if build.api is Api.RECORD:
         successor, is_new = await _resume_record(request, build, body)
     else:
-        if TRIGGER in (body.orchestration_config or {}):  # the service itself runs it
+        if TRIGGER in (body.orchestration_config or {}):  # no CI system has to be called
             request[IGNORED] = (*request[IGNORED], TRIGGER_PATH)
         wanted = ResumeRequest(build.build_id, body.resume_from_state, latest=body.latest is True)
         own_id = None if body.build_number is None else build_id_of(body.build_number)
