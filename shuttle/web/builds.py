@@ -63,6 +63,7 @@ PAGE_QUERY = (
         ConflictError,
         QueueFullError,
         CannotRecordError,
+        KeyMissingError,
         StoreError,
     ),
     headers=ACCEPTANCE_HEADERS,

@@ -5,7 +5,14 @@ from typing import Annotated
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from shuttle.errors import CannotRecordError, ConflictError, NotFoundError, QueueFullError, StoreError
+from shuttle.errors import (
+    CannotRecordError,
+    ConflictError,
+    KeyMissingError,
+    NotFoundError,
+    QueueFullError,
+    StoreError,
+)
 from shuttle.request import check_id, decode_json
 from shuttle.request.shape import refuse
 from shuttle.web import ACCEPTANCE, STANDING, WORKER
@@ -31,7 +38,15 @@ class RebuildRequest(BaseModel):
     NewBuildIds,
     body=RebuildRequest,
     may_be_empty=True,
-    errors=(*JSON_ERRORS, NotFoundError, ConflictError, QueueFullError, CannotRecordError, StoreError),
+    errors=(
+        *JSON_ERRORS,
+        NotFoundError,
+        ConflictError,
+        QueueFullError,
+        CannotRecordError,
+        KeyMissingError,
+        StoreError,
+    ),
     headers=ACCEPTANCE_HEADERS,
 )
 async def post_rebuild(request: web.Request) -> web.StreamResponse:

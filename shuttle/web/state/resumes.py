@@ -12,6 +12,7 @@ from shuttle.errors import (
     ConflictError,
     ForbiddenError,
     InvalidRequestError,
+    KeyMissingError,
     NotFoundError,
     QueueFullError,
     StoreError,
@@ -89,6 +90,7 @@ def _context(request: web.Request, build: Build, context: ResumeContext) -> Cont
         ConflictError,
         QueueFullError,
         CannotRecordError,
+        KeyMissingError,
         StoreError,
     ),
 )
