@@ -58,7 +58,7 @@ class LogPieces:
     ) -> PieceWriter | None:
         """Uploads what `writer` writes, after the pieces that are `stored`; None = pieces are not kept.
 
-        `context` is that of the app's owner.
+        The uploads run in `context`, which names the app and its epoch (shuttle/store/fence.py).
         """
         if not self._enabled:
             return None
@@ -82,10 +82,11 @@ class LogPieces:
         return self._restored.get(build.build_uuid) == owned.epoch
 
     async def restore(self, build: Build) -> StoredPieces:
-        """Write into the spool what this machine's disk lacks; returns the pieces that the spool now has.
+        """Write the pieces into the spool if this machine's disk lacks them; returns the pieces that the spool now has.
 
-        Does nothing if the spool has all bytes that are recorded, or if this process has restored it before, or if
-        another process owns the app, or if the log has been archived since `build` was read.
+        A spool that has all recorded bytes is not changed, unless another process has owned the app since the spool
+        was written: then all of it is replaced. Nothing is done if this process has restored the spool in the present
+        epoch, if it does not own the app, or if the log has been archived since `build` was read.
 
         Raises:
             ObjectStoreError, StoreError: retry later. SpoolError: the spool cannot be written.
@@ -95,7 +96,8 @@ class LogPieces:
             return StoredPieces()
         async with self._restoring.setdefault(build.build_uuid, asyncio.Lock()):
             stored = await self._database.run(stored_pieces, build.build_uuid)
-            # Read again: after a change of owners, a restore of the earlier epoch would cut what is written since.
+            # Read again, because the owner may have changed meanwhile: a restore for the earlier epoch would delete the
+            # bytes that were written since then.
             owned = self._owned.ownership(build.app_id)
             if stored is None or owned is None:
                 return StoredPieces()
@@ -122,7 +124,8 @@ class LogPieces:
     async def _restore(self, build: Build, stored: StoredPieces, epoch: int) -> StoredPieces:
         spool = self._library.spool(build.build_uuid)
         written_epoch = self._library.read_epoch(build.build_uuid)
-        # If others have owned the app since, what this machine had not committed is not a part of the log.
+        # Outdated: another process has owned the app since this machine wrote the spool. Bytes that were not committed
+        # by then are not a part of the log.
         outdated = written_epoch not in {None, epoch - 1, epoch} or (written_epoch is None and bool(stored.pieces))
         if not outdated and (spool.written_bytes >= recorded_bytes(build) or not stored.pieces):
             return _in_order(stored)

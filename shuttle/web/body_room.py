@@ -50,7 +50,9 @@ class BodyRoom:
 
     @asynccontextmanager
     async def reading(self, size_bytes: int) -> AsyncIterator[None]:
-        """Hold the memory for reading a body from its file; a body above half of all memory reserves that half.
+        """Reserve memory while a body is read from its file.
+
+        No body reserves more than half of all memory, so even one that is larger than all memory can be read.
 
         Raises:
             BusyError: other requests did not return enough memory in time.

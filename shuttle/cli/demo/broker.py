@@ -37,7 +37,10 @@ class ConsumedLog:
         return bool(self._maybe_end)
 
     def take(self, record: ConsumerRecord) -> bytes:
-        """The bytes that the message adds to the log: usually its line; none for a duplicate or the final message."""
+        """The bytes that the message adds to the log; none for a duplicate or the final message.
+
+        A log line may have the text of the final message. Such a line is added only when another message follows it.
+        """
         headers = dict(record.headers)
         if int(headers["offset"]) != self.bytes + len(self._maybe_end):
             return b""
