@@ -47,6 +47,7 @@ def test_the_wheel_has_all_files_of_the_product(installed: Path):
     assert [path for path in ours if not (installed / path).is_file()] == []
 
 
+@pytest.mark.slow
 async def test_the_demo_of_an_installed_wheel_shows_its_log_live_and_consumes_it_from_kafka(
     installed: Path, tmp_path: Path
 ):

@@ -4,11 +4,13 @@ import signal
 from pathlib import Path
 
 import aiohttp
+import pytest
 
 from tests.support.free_port import free_port
 from tests.support.shuttle_process import shuttle_process
 
 
+@pytest.mark.slow
 async def test_process_with_a_tls_listener_logs_no_error_and_stops_cleanly(tmp_path: Path):
     port = free_port()
     _, shuttle = shuttle_process(

@@ -20,6 +20,7 @@ async def again(shuttle: Shuttle, path: str, body: Any) -> Any:
     return answer.json
 
 
+@pytest.mark.slow
 async def test_rebuild_has_the_same_commit_and_arguments(shuttle: Shuttle, app: str, tmp_path: Path):
     async with git_server(tmp_path) as server:
         work = server.repository()
@@ -44,6 +45,7 @@ async def test_rebuild_has_the_same_commit_and_arguments(shuttle: Shuttle, app: 
     assert repeated == second
 
 
+@pytest.mark.slow
 async def test_latest_is_the_newest_commit_of_the_branch(shuttle: Shuttle, app: str, tmp_path: Path):
     async with git_server(tmp_path) as server:
         work = server.repository()
@@ -113,6 +115,7 @@ exit 3
 """
 
 
+@pytest.mark.slow
 async def test_build_whose_process_says_retryable_is_resumed_by_itself(
     shuttle: Shuttle, app: str, monkeypatch: pytest.MonkeyPatch
 ):
@@ -145,6 +148,7 @@ async def test_a_planned_resume_is_shown_until_it_is_cancelled(shuttle: Shuttle,
     assert shown == [None, None]
 
 
+@pytest.mark.slow
 async def test_build_resumed_by_one_api_is_known_to_the_other(shuttle: Shuttle, app: str):
     await shuttle.submit(f"/{app}/1", source={"url": data_url({"build.sh": "#!/bin/sh\nsleep 600 & exit 1\n"})})
     failed = await shuttle.until(f"/{app}/1")
@@ -188,6 +192,7 @@ cat resume/variables/password
 """
 
 
+@pytest.mark.slow
 async def test_resumed_build_finds_files_and_variables_of_the_failed_one(shuttle: Shuttle, app: str):
     await shuttle.submit(f"/{app}/1", source={"url": data_url({"build.sh": LEAVES})})
     failed = await shuttle.until(f"/{app}/1", seconds=60)
@@ -206,6 +211,7 @@ async def test_resumed_build_finds_files_and_variables_of_the_failed_one(shuttle
     assert "resume" in [stage["stage"] for stage in resumed["stages"]]
 
 
+@pytest.mark.slow
 async def test_folder_resume_of_the_source_is_not_overwritten(shuttle: Shuttle, app: str):
     await shuttle.submit(f"/{app}/1", source={"url": data_url({"build.sh": LEAVES})})
     await shuttle.until(f"/{app}/1", seconds=60)

@@ -59,6 +59,7 @@ async def test_size_of_a_body_is_limited(agent: Agent, call: str, body: str, lim
     assert (answer.status, answer.json["code"]) == (413, "body_too_large")
 
 
+@pytest.mark.slow
 async def test_size_and_number_of_claims_are_limited(shuttle: Shuttle):
     agent = await waiting_agent(shuttle, "/claims/1")
     body = '{"number": 1, "nonce": "a-nonce-of-16-letters"}'

@@ -79,6 +79,7 @@ async def test_responses_are_quick_despite_bad_receivers(shuttle: Shuttle, app: 
             assert (await shuttle.until(f"/{app}-{number}/1"))["state"] == "succeeded"
 
 
+@pytest.mark.slow
 async def test_receiver_that_was_down_gets_everything(shuttle: Shuttle, app: str):
     async with Receiver(resetting(after_bytes=10), answering(200)) as receiver:
         await shuttle.submit(f"/{app}/1", "echo one; echo two", webhooks={"logs": f"{receiver.url}/l"})

@@ -163,6 +163,7 @@ async def test_stop_before_the_trigger_ends_the_build_immediately(idle: Shuttle,
             assert log.endswith(b"-----> The build was stopped on request.\n")
 
 
+@pytest.mark.slow
 async def test_human_readable_info_is_shown_in_jenkins(shuttle: Shuttle, jenkins: Jenkins, app: str):
     description = "release <b>2.0</b> & more é"
     await shuttle.submit(f"/{app}/1", human_readable_info=description)

@@ -107,6 +107,7 @@ queries = st.dictionaries(
 lists = st.sampled_from(["/-/builds", "/fuzz", "/-/deliveries", "/fuzz/seen/logs"])
 
 
+@pytest.mark.slow
 @quickly
 @given(query=queries, path=lists, header=st.text(string.printable, max_size=20))
 def test_any_query_gets_a_valid_response(

@@ -11,6 +11,7 @@ from tests.support.inprocess import Shuttle
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
+@pytest.mark.slow
 async def test_build_of_a_branch_knows_its_commit_and_shows_no_password(shuttle: Shuttle, app: str, tmp_path: Path):
     async with git_server(tmp_path) as server:
         server.with_password = True
@@ -31,6 +32,7 @@ async def test_build_of_a_branch_knows_its_commit_and_shows_no_password(shuttle:
     assert PASSWORD not in log + str(build)
 
 
+@pytest.mark.slow
 async def test_tag_sets_no_branch_and_arguments_win(shuttle: Shuttle, app: str, tmp_path: Path):
     async with git_server(tmp_path) as server:
         work = server.repository()

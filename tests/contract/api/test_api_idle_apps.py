@@ -37,6 +37,7 @@ async def idle(shuttle: Shuttle) -> list[str]:
     return [app["app_id"] for app in answer.json["apps"]]
 
 
+@pytest.mark.slow
 async def test_job_of_an_idle_app_is_deleted_and_made_again_by_the_next_build(
     shuttle: Shuttle, jenkins: Jenkins, app: str
 ):

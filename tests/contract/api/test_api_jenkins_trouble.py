@@ -28,6 +28,7 @@ def with_login(url: str) -> str:
     return str(URL(url).with_user(USER).with_password(TOKEN))
 
 
+@pytest.mark.slow
 async def test_build_waits_for_a_jenkins_that_is_down(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(readiness, "_CACHE_SECONDS", 0)
     async with running_jenkins(tmp_path) as jenkins, running_shuttle(tmp_path, jenkins.url) as shuttle:
@@ -97,6 +98,7 @@ async def test_invalid_response_to_any_request_is_retried(tmp_path: Path):
         assert {f"POST /job/{job}/buildWithParameters", f"GET /job/{job}/api/json"} <= asked.keys()
 
 
+@pytest.mark.slow
 async def test_trigger_whose_response_is_lost_is_not_repeated(tmp_path: Path):
     lost = asyncio.Event()
 
@@ -142,6 +144,7 @@ async def test_hanging_request_to_jenkins_does_not_delay_a_claimed_build(tmp_pat
     assert (tmp_path / "ran").read_text() == "ran\n"
 
 
+@pytest.mark.slow
 async def test_stop_reaches_the_supervisor_while_jenkins_is_down(tmp_path: Path):
     async with running_jenkins(tmp_path) as jenkins, running_shuttle(tmp_path, jenkins.url) as shuttle:
         await shuttle.submit("/app/1", "while :; do echo tick; sleep 0.1; done")
@@ -167,6 +170,7 @@ async def test_stop_recorded_while_jenkins_is_down_is_executed_later(tmp_path: P
         assert (build["state"], build["reason"]) == ("stopped", "stopped")
 
 
+@pytest.mark.slow
 async def test_stopped_build_is_never_triggered(tmp_path: Path):
     async with running_jenkins(tmp_path) as jenkins, running_shuttle(tmp_path, jenkins.url) as shuttle:
         await jenkins.stop()

@@ -45,6 +45,7 @@ def distinct_statuses(messages) -> list[str]:
     return list({header(message, "webhook-id"): json.loads(message.value)["status"] for message in messages}.values())
 
 
+@pytest.mark.slow
 async def test_statuses_are_sent_to_kafka_as_signed_messages_with_the_builds_key(
     signing: Shuttle, cluster: Cluster, app: str
 ):
@@ -104,6 +105,7 @@ async def test_time_of_a_failover_is_after_the_wait_for_the_first_member(
     assert "does not answer" in over["why"]
 
 
+@pytest.mark.slow
 async def test_unreachable_kafka_delays_neither_the_response_nor_the_build(shuttle: Shuttle, app: str):
     dead = f"kafka://127.0.0.1:{closed_port()}/t"
     await shuttle.submit(f"/{app}/1", "echo hello", webhooks={"status": dead, "logs": dead})

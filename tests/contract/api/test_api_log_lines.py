@@ -45,6 +45,7 @@ async def follow(shuttle: Shuttle, path: str) -> asyncio.StreamWriter:
     return writer
 
 
+@pytest.mark.slow
 async def test_reader_that_disconnects_from_a_growing_log_is_logged_in_one_line(
     shuttle: Shuttle, app: str, tmp_path: Path, written: Lines
 ):
@@ -58,6 +59,7 @@ async def test_reader_that_disconnects_from_a_growing_log_is_logged_in_one_line(
     await shuttle.until(f"/{app}/1")
 
 
+@pytest.mark.slow
 async def test_reader_that_disconnects_from_a_silent_log_is_released(
     shuttle: Shuttle, app: str, tmp_path: Path, written: Lines, monkeypatch: pytest.MonkeyPatch
 ):

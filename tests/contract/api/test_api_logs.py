@@ -202,6 +202,7 @@ async def test_unreachable_archive_is_reported_as_an_error(shuttle: Shuttle, app
             assert (await logs(shuttle, f"/{app}/1", query, method=method)).status == 404, (method, query)
 
 
+@pytest.mark.slow
 async def test_reader_that_stalls_or_disconnects_affects_no_other(shuttle: Shuttle, app: str):
     """One reader reads nothing of a log larger than all buffers; the build and other readers are not affected."""
     reader, writer = await asyncio.open_connection("127.0.0.1", shuttle.port, limit=1024)

@@ -48,6 +48,7 @@ def four_are_answered(receiver: Receiver) -> bool:
     return sum(exchange.answered for exchange in receiver.exchanges) >= 4
 
 
+@pytest.mark.slow
 async def test_statuses_and_log_are_sent_once_to_receivers_that_break_http_rules(shuttle: Shuttle, app: str):
     async with AsyncExitStack() as stack:
         receivers = {

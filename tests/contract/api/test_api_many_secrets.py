@@ -12,6 +12,7 @@ from tests.contract.agent_caller import agent_of
 from tests.support.inprocess import running_jenkins, running_shuttle
 
 
+@pytest.mark.slow
 async def test_search_for_a_thousand_secrets_is_prepared_in_a_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     threads: list[int] = []
 

@@ -54,6 +54,7 @@ async def test_credentials_that_are_not_text_get_401(guarded: Shuttle, route):
     assert {status for status, _ in got} <= ({200, 401, 404, 422, 503} if route.role is Role.ANYBODY else {401}), got
 
 
+@pytest.mark.slow
 async def test_header_that_is_not_text_does_not_get_500(guarded: Shuttle):
     await guarded.submit("/odd/1")
     agent = await agent_of(guarded, "/odd/1")

@@ -79,6 +79,7 @@ async def test_build_with_its_file_its_references_and_its_image(shuttle: Shuttle
     assert f"Untagged: {TAGGED}\n" in log
 
 
+@pytest.mark.slow
 async def test_secrets_are_masked_and_appear_in_no_answer(shuttle: Shuttle):
     await shuttle.post("/packer/secrets", REQUEST)
     await shuttle.until("/packer/secrets")
@@ -106,6 +107,7 @@ async def test_wrong_option_is_refused(shuttle: Shuttle, field: str, options: di
     assert (refused.status, refused.json["field"]) == (400, f"pipeline.options.{field}")
 
 
+@pytest.mark.slow
 async def test_template_calls_git_in_a_source_that_has_its_git_folder(shuttle: Shuttle, tmp_path: Path):
     """Also in a rebuild with the newest commit of the branch."""
     template: dict[str, Any] = {"builders": [{"type": "file", "name": "x", "target": "x", "content": "x"}]}
@@ -142,6 +144,7 @@ grep -c PASSWORD resume/variables/password
 """.replace("PASSWORD", SECRET)
 
 
+@pytest.mark.slow
 async def test_template_of_a_resumed_build_finds_what_the_failed_build_has_left(shuttle: Shuttle):
     """And nothing of it is uploaded, not even by a pattern that matches every file: variables may be secret."""
     template: dict[str, Any] = {"builders": [{"type": "file", "name": "x", "target": "x", "content": "x"}]}

@@ -91,6 +91,7 @@ fi
     assert parent.json == {}
 
 
+@pytest.mark.slow
 async def test_all_platforms_succeed_and_their_names_are_those_of_the_branches(
     shuttle: Shuttle, jenkins: Jenkins, app: str
 ):
@@ -109,6 +110,7 @@ async def test_all_platforms_succeed_and_their_names_are_those_of_the_branches(
     assert ends(await shuttle.until(f"/{app}/3")) == {"aws": ("succeeded", None)}
 
 
+@pytest.mark.slow
 async def test_stop_ends_all_platforms(shuttle: Shuttle, app: str):
     path = f"/{app}/1"
     await shuttle.submit(path, "[ $PLATFORM = aws ] || { echo waiting; sleep 100; }", platforms=["aws", "azure", "gcp"])
@@ -128,6 +130,7 @@ async def test_stop_ends_all_platforms(shuttle: Shuttle, app: str):
     assert ends(build) == {"aws": ("succeeded", None), "azure": ("stopped", "stopped"), "gcp": ("stopped", "stopped")}
 
 
+@pytest.mark.slow
 async def test_resumed_build_runs_the_failed_platforms_only(shuttle: Shuttle, app: str):
     path = f"/{app}/1"
     script = 'echo "$PLATFORM $RESUME_BUILD_ID $RESUME_FROM_STATE"\n[ -n "$RESUME_MODE" ] || [ $PLATFORM = aws ]'
@@ -149,6 +152,7 @@ async def test_resumed_build_runs_the_failed_platforms_only(shuttle: Shuttle, ap
     assert (await record(shuttle, resumed["children"][1]["build_uuid"]))["resume_from"] == old["gcp"]
 
 
+@pytest.mark.slow
 async def test_secret_arguments_of_platforms_are_masked(shuttle: Shuttle, app: str):
     path = f"/{app}/1"
     platforms = [{"name": name, "arguments": {"KEY": f"very-secret-{name}"}} for name in ("aws", "gcp")]
@@ -203,6 +207,7 @@ async def test_platforms_are_refused_where_they_cannot_be_built(shuttle: Shuttle
     assert (await shuttle.get(f"/{app}/1-gcp")).status == 404
 
 
+@pytest.mark.slow
 async def test_equal_request_is_replayed_and_ids_of_platforms_are_in_use(shuttle: Shuttle, app: str):
     wanted = script_request(platforms=["aws", {"name": "gcp", "surprise": 1}])
     first = await shuttle.post(f"/{app}/1", wanted)

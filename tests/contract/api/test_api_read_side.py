@@ -268,6 +268,7 @@ async def test_probes_give_details_to_token_holders_only(tmp_path: Path, monkeyp
         assert "cannot connect" in known.json["checks"]["jenkins"]
 
 
+@pytest.mark.slow
 async def test_list_of_deliveries_has_the_newest_200(idle: Shuttle, app: str):
     hooks = [f"http://127.0.0.1:9/{number}" for number in range(100)]
     for build in ("1", "2", "3"):

@@ -69,6 +69,7 @@ async def test_query_of_a_source_is_shown_nowhere_and_its_values_are_masked(
             assert secret.encode() not in text.replace(b"as sent: expires=", b"")
 
 
+@pytest.mark.slow
 async def test_headers_of_a_source_are_sent_to_its_host_and_shown_nowhere(
     tmp_path: Path, host: tuple[str, list[web.Request]], capfd: pytest.CaptureFixture[str]
 ):

@@ -192,6 +192,7 @@ async def test_stage_that_was_reported_too_late_has_no_part_of_the_log(shuttle: 
     assert (await stages(agent))["build"]["log"] is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lost", [False, True], ids=["the spool is there", "the spool is lost"])
 async def test_stages_have_the_same_parts_after_a_restart(tmp_path: Path, jenkins: Jenkins, app: str, lost: bool):
     """The last stage was reported before the restart, and its bytes come after it."""

@@ -34,6 +34,7 @@ WORK = Fragment(
 )
 
 
+@pytest.mark.slow
 async def test_steps_report_states_artifacts_variables_and_the_failure(shuttle: Shuttle, jenkins: Jenkins, app: str):
     config = render(combine("reports", "", WORK), agent_label=None).config_xml
     uuid = (await shuttle.ask("POST", BUILDS, json={"build_number": app})).json["id"]

@@ -112,6 +112,7 @@ async def test_failed_deliveries_are_retried_in_order(shuttle: Shuttle, app: str
     assert build["receivers"][0]["last_error"] is None or str(status) in build["receivers"][0]["last_error"]
 
 
+@pytest.mark.slow
 async def test_retry_after_is_respected_while_the_build_continues(shuttle: Shuttle, app: str):
     """Later events make pending deliveries due now, except for a receiver that sent Retry-After."""
     async with Receiver(answering(429, {"Retry-After": "3600"}), answering(200)) as receiver:
@@ -200,6 +201,7 @@ touch met; [ "$(ls *.runs | wc -l)" -le 2 ] || touch crowd; rm $SHUTTLE_APP_ID.r
     assert not (tmp_path / "crowd").exists()
 
 
+@pytest.mark.slow
 async def test_hanging_sources_do_not_block_other_apps(shuttle: Shuttle, app: str):
     async def hang(exchange: Exchange) -> None:
         await exchange.until(lambda: exchange.hung_up)

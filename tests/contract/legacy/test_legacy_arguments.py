@@ -69,6 +69,7 @@ async def test_arguments_named_like_agent_variables_do_not_affect_the_agent(wait
     assert not any(name.startswith("arguments/") for name in environment)
 
 
+@pytest.mark.slow
 async def test_arguments_are_declared_after_every_from(app: LegacyApp):
     dockerfile = 'from scratch AS one\nRUN echo "in one: $WHAT"\nFrOm scratch\nRUN echo "in two: $WHAT"\n'
     build_uuid = await app.submit(

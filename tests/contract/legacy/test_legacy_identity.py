@@ -48,6 +48,7 @@ async def test_uuid_is_unique_across_apps(waiting: LegacyApp):
     assert (await other.post(other.request(build_uuid=body["build_uuid"]))).status == 409
 
 
+@pytest.mark.slow
 async def test_repeated_request_after_the_end_gets_the_same_response(app: LegacyApp):
     body = app.request()
     assert (await app.post(body)).status == 200

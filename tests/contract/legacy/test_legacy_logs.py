@@ -119,6 +119,7 @@ async def test_long_log_is_complete_as_text_and_cut_to_its_end_as_json(app: Lega
     assert f"\n{notice}\n" not in text
 
 
+@pytest.mark.slow
 async def test_reader_that_disconnects_does_not_affect_others(app: LegacyApp):
     await app.submit(7, "seq 1 200000")
     await app.until(7)
@@ -154,6 +155,7 @@ async def test_log_of_an_unknown_build_gets_404(waiting: LegacyApp):
     assert (await waiting.shuttle.get(f"/plain-{uuid4()}x/7/logs")).status == 404
 
 
+@pytest.mark.slow
 async def test_archived_log_is_also_stored_under_the_old_name(app: LegacyApp):
     """Clients and operators read `<app>-<app_uuid>-<n>.logs` from the bucket (docs/contract.md, "Objects")."""
     build_uuid = await app.submit(7)

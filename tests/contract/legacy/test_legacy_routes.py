@@ -139,6 +139,7 @@ async def job_is_gone(jenkins: Jenkins, job: str) -> None:
             await asyncio.sleep(0.02)
 
 
+@pytest.mark.slow
 async def test_foreign_job_is_kept_and_does_not_block_other_deletions(
     app: LegacyApp, jenkins: Jenkins, builder_notes: Path
 ):
@@ -273,6 +274,7 @@ async def test_status_of_a_build_before_and_after_a_stop(app: LegacyApp):
     assert status_of(await app.status(7)) == {"id": 7, "building": False, "status": "stopped", "type": "jenkins"}
 
 
+@pytest.mark.slow
 async def test_status_of_a_timed_out_build_is_failed(app: LegacyApp, jenkins: Jenkins, tmp_path: Path):
     async with running_shuttle(tmp_path, jenkins.url, TIMEOUT_IN_MS="300") as shuttle:
         app.shuttle = shuttle
@@ -285,6 +287,7 @@ async def test_status_of_an_unknown_build_gets_404(waiting: LegacyApp):
     assert (await waiting.status(7)).status == 404
 
 
+@pytest.mark.slow
 async def test_status_of_a_new_build_is_the_newest_webhook_body(shuttle: Shuttle):
     await shuttle.submit("/new-status/1")
     await shuttle.until("/new-status/1")

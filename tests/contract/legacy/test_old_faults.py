@@ -54,6 +54,7 @@ def sent_statuses(callback: Receiver) -> list[str]:
     return [json.loads(exchange.body)["status"] for exchange in callback.exchanges if exchange.ended]
 
 
+@pytest.mark.slow
 async def test_fault_3_second_post_for_the_same_key_does_not_affect_the_first_build(app: LegacyApp, tmp_path: Path):
     gate = tmp_path / "gate"
     body = app.request(1, f"while [ ! -e {gate} ]; do sleep 0.1; done; echo the first ran to its end")
@@ -86,6 +87,7 @@ async def test_fault_5_hanging_callback_blocks_neither_the_post_nor_the_build(ap
         assert (await app.until())["state"] == "succeeded"
 
 
+@pytest.mark.slow
 async def test_fault_6_requests_get_responses_while_jenkins_is_down_and_nothing_is_lost(
     app: LegacyApp, jenkins: Jenkins, tmp_path: Path
 ):
@@ -108,6 +110,7 @@ async def test_fault_6_requests_get_responses_while_jenkins_is_down_and_nothing_
         assert b"\nit ran after all\n" in (await app.logs(1)).body
 
 
+@pytest.mark.slow
 async def test_fault_7_log_is_complete_however_it_was_split_and_stored_once(app: LegacyApp, tmp_path: Path):
     """Split characters, split lines and indentation. test_old_fault_memory checks the memory."""
     gate = tmp_path / "gate"
@@ -231,6 +234,7 @@ async def test_fault_12_sources_are_private(tmp_path: Path):
     assert [grant["Grantee"]["Type"] for grant in grants["Grants"]] == ["CanonicalUser"]
 
 
+@pytest.mark.slow
 async def test_fault_13_bodies_above_96_kb_are_accepted(app: LegacyApp):
     files = {"Dockerfile": "FROM scratch\nRUN wc -c <filler\n", "filler": "".join(f"{n:x}" for n in range(400_000))}
     body = app.request(1, sources=data_url(files), build_args={"LONG": "x" * 100_000})

@@ -70,6 +70,7 @@ async def test_build_ends_with_docker_clean_and_its_file_can_be_fetched(packerd:
     assert uploaded.body == b"notes for 0.21"
 
 
+@pytest.mark.slow
 async def test_build_without_a_required_variable_names_it(packerd: Packerd, demo_url: str):
     over = await run_session(packerd, demo_url, GIVEN)
     assert over["status"] == "failed"
@@ -78,6 +79,7 @@ async def test_build_without_a_required_variable_names_it(packerd: Packerd, demo
     assert "requires a value of: docker_repo_server;" in last["log"]
 
 
+@pytest.mark.slow
 async def test_template_calls_git_if_its_request_asks_for_the_git_folder(packerd: Packerd, git: GitServer):
     """Also in a further run."""
     template = {

@@ -45,6 +45,7 @@ async def test_request_has_its_links_from_the_first_moment(packerd: Packerd, git
     assert (await packerd.response(request_id))["buildrequest"] == [answer.json[0]]
 
 
+@pytest.mark.slow
 async def test_run_shows_the_stages_of_its_build(packerd: Packerd, giturl: str, work: Work):
     request_id = await packerd.build(giturl, branch="main")
     agent = await packerd.agent(request_id)
@@ -81,6 +82,7 @@ async def test_run_shows_the_stages_of_its_build(packerd: Packerd, giturl: str, 
         assert (await packerd.get(link["href"])).json == stage
 
 
+@pytest.mark.slow
 async def test_log_of_a_failed_stage_says_why(packerd: Packerd, giturl: str):
     request_id = await packerd.build(giturl)
     agent = await packerd.agent(request_id)
@@ -170,6 +172,7 @@ async def test_long_log_is_shown_by_its_end(packerd: Packerd, giturl: str):
     assert (await packerd.get(f"{path}?follow=true")).body == lines
 
 
+@pytest.mark.slow
 async def test_builds_of_one_branch_run_in_order_and_of_two_in_parallel(packerd: Packerd, giturl: str, work: Work):
     work.commit({"a": "b"}, "other")
     first, second, other = [await packerd.build(giturl, branch=branch) for branch in ("main", "main", "other")]

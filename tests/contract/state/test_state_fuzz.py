@@ -54,6 +54,7 @@ def test_any_body_gets_a_described_answer(
         assert list(answer.json) == ["detail"]
 
 
+@pytest.mark.slow
 @quickly
 @given(
     query=st.dictionaries(

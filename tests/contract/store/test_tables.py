@@ -3,7 +3,6 @@
 import time
 from typing import Any
 
-import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
@@ -13,7 +12,6 @@ from shuttle.store.tables import metadata
 from tests.support.clock import SetClock
 
 
-@pytest.mark.filterwarnings("ignore:.*expression-based index")
 async def test_migrations_and_tables_agree(database: Database):
     def differences(tx: Tx) -> Any:
         return compare_metadata(MigrationContext.configure(tx.connection), metadata)

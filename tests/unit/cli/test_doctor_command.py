@@ -54,6 +54,7 @@ async def test_success_leaves_neither_job_nor_file_behind(jenkins, run, tmp_path
     assert await _jobs(jenkins) == []
 
 
+@pytest.mark.slow
 async def test_trial_job_is_made_in_the_configured_folder(jenkins, run, monkeypatch):
     monkeypatch.setenv("SHUTTLE_JENKINS_FOLDER", "team")
     assert (await run("doctor")).code == 0
@@ -71,6 +72,7 @@ def programs(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
 
 
+@pytest.mark.slow
 async def test_agent_option_lists_the_programs_of_packer_image(programs, jenkins, run):
     ran = await run("doctor", "--agent")
     assert ran.code == 0, ran
@@ -103,6 +105,7 @@ async def test_wrong_credentials_are_reported_but_not_shown(jenkins, run, monkey
     assert "wr0ng" not in ran.out + ran.err
 
 
+@pytest.mark.slow
 async def test_each_controller_is_examined(jenkins, run, monkeypatch, unused_tcp_port):
     working = jenkins.url.replace("//", "//u:t0ken@")
     monkeypatch.setenv("JENKINS_URL", f"one={working},two=http://127.0.0.1:{unused_tcp_port}/")
@@ -119,6 +122,7 @@ async def test_machine_without_git_gives_a_warning(jenkins, run, monkeypatch, tm
     assert re.search("warning +git +is not installed", (await run("doctor", "--no-jobs")).out)
 
 
+@pytest.mark.slow
 async def test_password_in_jenkins_url_gives_a_warning(jenkins, run, monkeypatch):
     monkeypatch.setenv("JENKINS_URL", jenkins.url.replace("//", "//u:passw0rd@"))
     ran = await run("doctor", "--json")
@@ -192,6 +196,7 @@ async def test_unusable_data_directory_is_a_problem(jenkins, run, monkeypatch, t
     assert any("SHUTTLE_DATA_DIR" in sentence for sentence in _of("problem", ran.out))
 
 
+@pytest.mark.slow
 async def test_database_of_a_running_shuttle_is_fine(jenkins, run, tmp_path):
     database = SqliteDatabase(tmp_path / "data" / "shuttle.db", Clock())
     await database.migrate()
@@ -218,6 +223,7 @@ async def test_agent_that_cannot_reach_the_shuttle_is_reported_with_the_address(
     assert await _jobs(jenkins) == []
 
 
+@pytest.mark.slow
 async def test_trial_build_uses_another_port_if_the_service_runs(jenkins, run, monkeypatch):
     with socket.create_server(("127.0.0.1", 0)) as service:
         port = service.getsockname()[1]
@@ -252,6 +258,7 @@ def refusing(*rules: tuple[str, str, str]) -> Callable[[web.Request], web.Respon
     return fault
 
 
+@pytest.mark.slow
 async def test_agent_label_without_agents_is_named_with_the_reason_of_the_queue(front, jenkins, run, monkeypatch):
     item = {
         "id": 11,
@@ -352,6 +359,7 @@ async def test_unreachable_receiver_is_reported_with_the_reason(run, jenkins, tm
     assert "no-such.invalid has a host name that cannot be resolved." in ran.out
 
 
+@pytest.mark.slow
 async def test_sink_is_reachable_or_reported_with_the_reason(run, jenkins, tmp_path):
     async with broker() as good, broker() as wary, Receiver(answering(405)) as receiver:
         wary.answering = refuse_passwords

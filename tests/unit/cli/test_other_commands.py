@@ -30,6 +30,7 @@ async def test_serving_other_machines_without_tokens_is_refused_in_one_line(run,
     assert "SHUTTLE_ALLOW_ANONYMOUS=true" in ran.err
 
 
+@pytest.mark.slow
 def test_port_in_use_is_reported_in_one_sentence(tmp_path):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -68,6 +69,7 @@ async def test_full_disk_is_reported_in_one_sentence(tmp_path, command, run, mon
     assert FULL in ran.out + ran.err
 
 
+@pytest.mark.slow
 def test_start_with_a_full_disk_is_refused_in_one_sentence(tmp_path):
     began = subprocess.run(
         ["/bin/sh", "-c", 'ulimit -f 20; exec "$0" -m shuttle serve', sys.executable],

@@ -156,6 +156,7 @@ async def test_stop_that_comes_too_late_is_reported(service, run, final_build):
     assert (ran.code, ran.err) == (1, f"shuttle: {APP} 7 has already ended: succeeded.\n")
 
 
+@pytest.mark.slow
 async def test_commands_work_with_a_number_chosen_by_the_service(run, monkeypatch, tmp_path):
     async with running_shuttle(tmp_path, DOCKER_REGISTRY_HOST="registry.example.com", DOCKER_REPO="team") as shuttle:
         monkeypatch.setenv("SHUTTLE_URL", shuttle.url)

@@ -6,6 +6,7 @@ import sys
 from asyncio.subprocess import PIPE
 from pathlib import Path
 
+import pytest
 from aiohttp import web
 
 from shuttle.cli import client
@@ -103,6 +104,7 @@ async def test_redirect_is_not_followed_with_the_token(service, run):
     assert [asked.path for asked in service.asked] == ["/shop/7"]
 
 
+@pytest.mark.slow
 async def test_closed_output_pipe_gives_no_traceback(service):
     service.will("GET", "/shop/7/logs", _log(b"line\n" * 1_000_000, complete=True))
     script = '"$0" -m shuttle logs shop 7 | head -n 1'

@@ -67,6 +67,7 @@ def gated(gate: Path, marks: Path) -> str:
     return f"sh '''#!/bin/sh\necho begun; echo x >> {marks}; {wait}; echo through; echo y >> {marks}'''"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGKILL])
 async def test_running_build_continues_after_a_restart(
     server: Server, caller: Caller, tmp_path: Path, ending: signal.Signals
@@ -109,6 +110,7 @@ async def test_running_build_continues_after_a_restart(
     assert "after s3cret-2" in await caller.console("j", 2)
 
 
+@pytest.mark.slow
 async def test_step_that_ended_during_the_restart_keeps_its_result(
     server: Server, caller: Caller, tmp_path: Path
 ) -> None:

@@ -154,6 +154,7 @@ async def test_single_broken_connection_is_replaced_at_once(make_clusters):
         assert running.values == [b"a", b"b", b"c"]
 
 
+@pytest.mark.slow
 async def test_replaced_producer_causes_no_backoff_for_the_next_one(make_clusters):
     async with broker() as running:
         running.max_batch_bytes = 500

@@ -2,6 +2,8 @@
 
 import asyncio
 
+import pytest
+
 from shuttle.kafka.clusters import KafkaClusters
 from shuttle.outgoing.kafka_url import read_kafka_url
 from tests.support.kafka_cluster import Cluster, kafka_cluster
@@ -24,6 +26,7 @@ async def test_records_arrive_in_order_with_key_and_headers(clusters):
         assert len({message.partition for message in topic.messages}) == 1
 
 
+@pytest.mark.slow
 async def test_logs_in_one_partition_share_batches_and_keep_their_order(clusters):
     async with kafka_cluster() as cluster, cluster.reading("t") as topic:
 

@@ -138,6 +138,7 @@ def test_secrets_that_are_prefixes_of_each_other_take_linear_time() -> None:
     assert growth(lambda size: lambda: masker.spans(b"a" * size), 10_000, 8) < 24
 
 
+@pytest.mark.slow
 def test_a_thousand_secrets_that_differ_only_at_their_ends_take_linear_time() -> None:
     secrets = ["a" * 6, *("a" * 1000 + str(number) for number in range(1000))]
     masker = Masker(secrets)
@@ -146,6 +147,7 @@ def test_a_thousand_secrets_that_differ_only_at_their_ends_take_linear_time() ->
     assert cpu_seconds(lambda: masker.spans(b"a" * 50_000)) < 20 * of_one_secret
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("endings", ["", "bcdefgh", "bcdefghijklm"])
 def test_secrets_of_128_kb_of_one_letter_take_linear_time(endings: str) -> None:
     """Every position of such a text is the beginning of a match."""

@@ -205,6 +205,7 @@ def test_deeply_nested_brackets_are_not_parsed_as_json() -> None:
     assert masked("nothing", "[" * 100_000) == "nothing"
 
 
+@pytest.mark.slow
 @given(st.text(max_size=30), st.integers(0, 40))
 def test_the_beginning_of_an_escaped_secret_is_held_at_the_end_of_an_unfinished_line(before: str, cut: int) -> None:
     form = html.escape(SECRET)[: cut + 1]
@@ -212,6 +213,7 @@ def test_the_beginning_of_an_escaped_secret_is_held_at_the_end_of_an_unfinished_
     assert Masker((SECRET,)).pending_bytes(line) >= len(form.encode())
 
 
+@pytest.mark.slow
 def test_secrets_of_ten_kilobytes_are_prepared_in_linear_time() -> None:
     def prepare(count: int) -> Callable[[], object]:
         numbers = [number.to_bytes(2, "big") for number in range(count)]
@@ -221,6 +223,7 @@ def test_secrets_of_ten_kilobytes_are_prepared_in_linear_time() -> None:
     assert growth(prepare, 6, 8) < 24
 
 
+@pytest.mark.slow
 def test_hundreds_of_short_secrets_are_prepared_in_linear_time() -> None:
     def prepare(count: int) -> Callable[[], object]:
         secrets = [f"{number:04}-{SECRET}" for number in range(count)]

@@ -128,6 +128,7 @@ async def test_everything_arrives(postgres: OnPostgres, service: StoppedService,
     assert Vault(request_.keys).open(plan) == b'{"url": "s"}'
 
 
+@pytest.mark.slow
 async def test_running_logs_are_kept_as_pieces_up_to_what_is_recorded(
     postgres: OnPostgres, service: StoppedService, store: S3Store, request_: MoveRequest
 ):
@@ -143,6 +144,7 @@ async def test_running_logs_are_kept_as_pieces_up_to_what_is_recorded(
     assert found["u5"].checkpoint is None, "the pieces do not reach it"
 
 
+@pytest.mark.slow
 async def test_new_rows_get_ids_after_the_moved_ones(
     postgres: OnPostgres, store: S3Store, service: StoppedService, request_: MoveRequest
 ):
@@ -160,6 +162,7 @@ async def test_new_rows_get_ids_after_the_moved_ones(
         assert following > newest
 
 
+@pytest.mark.slow
 async def test_moved_file_is_never_served_again_and_names_the_database_without_its_password(
     postgres: OnPostgres, service: StoppedService, store: S3Store, request_: MoveRequest
 ):

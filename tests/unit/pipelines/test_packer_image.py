@@ -206,6 +206,7 @@ async def test_stop_lets_packer_clean_up_and_shows_what_it_says(packer_agent: Ag
     assert not (packer_agent.workspace / "source").exists()
 
 
+@pytest.mark.slow
 async def test_temporary_files_of_a_killed_supervisor_are_removed_by_the_next_build(
     packer_agent: Agent, request: pytest.FixtureRequest
 ) -> None:

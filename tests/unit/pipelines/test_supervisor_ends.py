@@ -226,6 +226,7 @@ async def test_stop_by_jenkins_ends_a_running_build(each_agent: Agent) -> None:
     assert nothing_is_left(each_agent)
 
 
+@pytest.mark.slow
 async def test_setting_the_agent_clock_back_does_not_delay_a_stop(each_agent: Agent) -> None:
     forever = long_time()
     before = each_agent.home / "asked-before"

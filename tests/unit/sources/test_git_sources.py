@@ -102,6 +102,7 @@ async def test_the_commit_of_a_ref_is_fetched(server: GitServer, work: Work, tmp
         assert await reason(url_of(server, ref), tmp_path) == "source_ref_not_found"
 
 
+@pytest.mark.slow
 async def test_the_files_are_those_of_a_checkout(server: GitServer, work: Work, tmp_path: Path):
     """Attributes for `git archive` leave nothing out, and a single folder at the top stays."""
     (work.folder / "only").mkdir()
@@ -272,6 +273,7 @@ async def test_an_entry_named_git_is_refused(server: GitServer, work: Work, tmp_
     assert await reason(url_of(server, "hostile"), tmp_path) == "source_refused"
 
 
+@pytest.mark.slow
 async def test_a_repository_above_the_limit_is_refused(server: GitServer, work: Work, tmp_path: Path):
     work.commit({f"{number}": random.Random(number).randbytes(40_000).hex() for number in range(10)})
     small = replace(LIMITS, max_source_bytes=200_000)
@@ -279,6 +281,7 @@ async def test_a_repository_above_the_limit_is_refused(server: GitServer, work: 
     assert await reason(url_of(server), tmp_path, limits=replace(LIMITS, max_entries=5)) == "archive_too_large"
 
 
+@pytest.mark.slow
 async def test_folder_git_has_the_history_and_neither_hooks_nor_credentials(
     server: GitServer, work: Work, tmp_path: Path
 ):

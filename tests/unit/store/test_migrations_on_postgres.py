@@ -91,6 +91,7 @@ async def test_migration_makes_indexes_while_others_write_and_another_migration_
     assert await migrating == await waiting == Migrations().head
 
 
+@pytest.mark.slow
 async def test_migration_that_takes_long_keeps_another_start_waiting_with_a_reason(
     url: str, monkeypatch: pytest.MonkeyPatch
 ):

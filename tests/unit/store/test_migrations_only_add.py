@@ -15,9 +15,6 @@ from alembic.script import Script, ScriptDirectory
 from shuttle.store import migrate
 from tests.support.shuttle_store import migrate_to
 
-# SQLAlchemy does not read indexes of expressions from SQLite.
-pytestmark = pytest.mark.filterwarnings("ignore:.*expression-based index")
-
 # No version before it serves from a newer schema.
 FIRST = "0019"
 

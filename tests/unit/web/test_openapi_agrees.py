@@ -31,6 +31,7 @@ def test_every_route_is_described_and_nothing_else(described: dict[str, Any]):
     assert operations(described) == routes | {("HEAD", path) for method, path in routes if method == "GET"}
 
 
+@pytest.mark.slow
 def test_document_is_valid_openapi(described: dict[str, Any]):
     validate(described)
 
