@@ -2,12 +2,16 @@
 
 import json
 import os
+import re
 from typing import Callable, Dict, List, Mapping, Optional, Tuple
 
 from bldst.errors import CommandError
 
 _LIMIT_BYTES = 65536
 _SECRETS = ("api_key", "jwt_token")
+_IN_SINGLE_QUOTES = re.compile(r"'((?:[^']|'')*)'(.*)")
+# What a byte that is no UTF-8 becomes when it is read; it is written back as that byte.
+_NO_TEXT = re.compile("[\udc80-\udcff]")
 
 
 class ConfigFile:
@@ -17,6 +21,7 @@ class ConfigFile:
         self.path = path
         self.values: Dict[str, str] = {}
         self._lines: List[str] = []
+        self._was_read = True
         self._warn = warn
         if path:
             self._read(path)
@@ -29,12 +34,14 @@ class ConfigFile:
         except FileNotFoundError:
             return
         except OSError as error:
+            self._was_read = False
             self._warn(f"{path} cannot be read: {error.strerror}")
             return
         if len(content) > _LIMIT_BYTES:
+            self._was_read = False
             self._warn(f"{path} is larger than {_LIMIT_BYTES} bytes and is ignored")
             return
-        self._lines = content.decode("utf-8", "replace").splitlines()
+        self._lines = content.decode("utf-8", "surrogateescape").splitlines()
         for number, line in enumerate(self._lines, 1):
             self._take(line, number)
         if mode & 0o077 and any(name in self.values for name in _SECRETS):
@@ -53,8 +60,10 @@ class ConfigFile:
         """Store a value, or remove it with None.
 
         Raises:
-            CommandError: The file cannot be written.
+            CommandError: The file cannot be written, or was not read, so its other lines would be lost.
         """
+        if not self._was_read:
+            raise CommandError(f"{self.path} was not read, so it is not changed: mend it, or run bldst config reset")
         self._lines = [line for line in self._lines if (_key_and_value(line) or ("", ""))[0] != name]
         self.values.pop(name, None)
         if value is not None:
@@ -73,16 +82,17 @@ class ConfigFile:
         self._write()
 
     def _write(self) -> None:
-        """Replace the file atomically; only its owner can read it."""
+        """Replace the file atomically, also behind a symbolic link; only its owner can read it."""
         if not self.path:
             raise CommandError("there is no place for the settings: set HOME, or use --config FILE")
         from tempfile import mkstemp
 
+        path = os.path.realpath(self.path)
         try:
-            descriptor, temporary = mkstemp(prefix=".bldst.", dir=os.path.dirname(os.path.abspath(self.path)))
-            with open(descriptor, "w", encoding="utf-8") as file:
+            descriptor, temporary = mkstemp(prefix=".bldst.", dir=os.path.dirname(path))
+            with open(descriptor, "w", encoding="utf-8", errors="surrogateescape") as file:
                 file.writelines(line + "\n" for line in self._lines)
-            os.replace(temporary, self.path)
+            os.replace(temporary, path)
         except OSError as error:
             raise CommandError(f"{self.path} cannot be written: {error.strerror}") from None
 
@@ -96,6 +106,8 @@ def config_path(environment: Mapping[str, str], chosen: Optional[str]) -> Option
 def _key_and_value(line: str) -> Optional[Tuple[str, str]]:
     """Read one line; None if it is not `key: value`."""
     key, colon, rest = line.partition(":")
+    if _NO_TEXT.search(line):
+        return None
     if not colon or not key.replace("_", "").replace("-", "").isalnum() or (rest and not rest[0].isspace()):
         return None
     text = rest.strip()
@@ -108,14 +120,15 @@ def _key_and_value(line: str) -> Optional[Tuple[str, str]]:
 
 
 def _quoted(key: str, text: str) -> Optional[Tuple[str, str]]:
-    quote = text[0]
-    end = text.rfind(quote)
-    after = text[end + 1 :].strip()
-    if end == 0 or (after and not after.startswith("#")):
-        return None
-    if quote == "'":
-        return key, text[1:end].replace("''", "'")
-    try:
-        return key, json.loads(text[: end + 1])
-    except ValueError:
-        return None
+    if text[0] == "'":
+        quoted = _IN_SINGLE_QUOTES.match(text)
+        if quoted is None:
+            return None
+        value, after = quoted.group(1).replace("''", "'"), quoted.group(2)
+    else:
+        try:
+            value, end = json.JSONDecoder().raw_decode(text)
+        except ValueError:
+            return None
+        after = text[end:]
+    return (key, value) if after.strip()[:1] in ("", "#") else None

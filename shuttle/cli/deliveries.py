@@ -14,7 +14,7 @@ app = typer.Typer(
 )
 
 _App = Annotated[str, typer.Option("--app", metavar="APP", help="Only builds of this app.", show_default=False)]
-_Build = Annotated[str, typer.Option("--build", metavar="BUILD", help="Only this build.", show_default=False)]
+_Build = Annotated[str, typer.Option("--build", metavar="BUILD", help="Only builds with this id.", show_default=False)]
 
 
 @app.command("list")
@@ -27,7 +27,7 @@ def list_deliveries(
     url: ServiceUrl = DEFAULT_URL,
     token: Token = "",
 ) -> None:
-    """List the deliveries of statuses to receivers, with their state."""
+    """List the newest 200 deliveries of statuses to receivers, with their state."""
     from shuttle.cli.client import ask
     from shuttle.cli.tables import print_table
 
@@ -82,7 +82,7 @@ def replay(
     token: Token = "",
 ) -> None:
     """Send one delivery again, or all deliveries of an app or a build that were given up."""
-    if (delivery_id is None) != bool(app_id):
+    if (delivery_id is None) != bool(app_id) or (build_id and not app_id):
         raise UsageError("Give either the ID of one delivery, or --app, and --build to restrict it to one build.")
     from shuttle.cli.client import ask
 

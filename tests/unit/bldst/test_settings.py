@@ -71,10 +71,17 @@ def test_address_is_read_from_the_file(text: str, file: Path, server: RecordingS
     assert run("config get-url", BLDST_API_URL="", BUILDSTATE_API_URL="http://other").out == "http://other\n"
 
 
+@pytest.mark.parametrize("text", ["'URL' # it's 'ours'", '"URL" # "ours"'])
+def test_value_ends_with_its_quote(text: str, file: Path, run: Run):
+    _write(file, "api_url: " + text.replace("URL", "http://x"))
+    assert run("config get-url", **_WITHOUT).out == "http://x\n"
+
+
 @pytest.mark.parametrize(
     ("text", "line"),
     [
         ("api_url\n", 1),
+        ("api_key: secret\xff\n", 1),
         ("\n  - secret\n", 2),
         ("api_key: {secret: 1}\n", 1),
         ("api_key: 'secret\n", 1),
@@ -103,6 +110,26 @@ def test_unreadable_and_huge_files_are_ignored(file: Path, run: Run):
     file.rmdir()
     _write(file, "#" * 70_000)
     assert run("build get b").err == f"bldst: {file} is larger than 65536 bytes and is ignored\n"
+
+
+def test_settings_that_were_not_read_are_not_replaced(file: Path, run: Run):
+    text = "api_key: k\n" + "#" * 70_000
+    _write(file, text)
+    ran = run("config set-url http://x", **_WITHOUT)
+    assert ran.code == 1
+    assert ran.err.endswith(f"bldst: {file} was not read, so it is not changed: mend it, or run bldst config reset\n")
+    assert file.read_text() == text
+    assert run("config reset", **_WITHOUT).code == 0
+    assert file.read_text() == ""
+
+
+def test_other_lines_and_a_link_to_the_file_are_kept(file: Path, tmp_path: Path, run: Run):
+    real = tmp_path / "dotfiles"
+    _write(real, "name: M\xfcller\n")
+    file.symlink_to(real)
+    run("config set-url http://x", **_WITHOUT)
+    assert file.is_symlink()
+    assert real.read_bytes() == b'name: M\xfcller\napi_url: "http://x"\n'
 
 
 @pytest.mark.parametrize("words", ["config set-key", "auth set-key"])

@@ -222,6 +222,7 @@ async def test_deliveries_are_listed_and_replayed(service, run):
     assert service.asked[-1].query == {"app_id": "shop", "build_id": "7"}
     assert (await run("deliveries", "replay")).code == 2
     assert (await run("deliveries", "replay", "3", "--app", "shop")).code == 2
+    assert (await run("deliveries", "replay", "3", "--build", "7")).code == 2
 
 
 def _log(text: bytes, *, complete: bool, first: int | None = None):
