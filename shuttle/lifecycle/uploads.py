@@ -1,4 +1,4 @@
-"""Uploads: the source of a request is stored before its build is recorded, by one request at a time for each uuid."""
+"""Uploads: the source of a request is stored before its build is recorded; a uuid has one source at a time."""
 
 import asyncio
 import uuid
