@@ -1,12 +1,13 @@
 """Finish a build: record its final state together with the size and the checksum of its complete log."""
 
 import asyncio
+from collections.abc import Sequence
 from hashlib import sha256
 
 import structlog
 
 from shuttle.build import Build, Ending, FinalLog, StopCause
-from shuttle.endings import reason_line
+from shuttle.endings import STOPPED_STATUS, reason_line
 from shuttle.errors import JenkinsNotFoundError, UnavailableError
 from shuttle.lifecycle import Services
 from shuttle.lifecycle.backoff import Backoff
@@ -67,8 +68,7 @@ async def _console_lines(build: Build, ending: Ending, services: Services) -> st
     if services.settings.shuttle_jenkins_console == "full" and build.claimed_at is not None:
         return ""  # the console's end is the build's own output
     claims = await services.database.run(claims_of, build.build_uuid)
-    explained = build.report_reason is not None or ending.reason not in _ENDED_BY_JENKINS
-    if explained and any(claim.exit_status is not None for claim in claims):
+    if _is_explained(build, ending, [claim.exit_status for claim in claims if claim.exit_status is not None]):
         return ""
     try:
         async with asyncio.timeout(_CONSOLE_SECONDS):
@@ -77,3 +77,12 @@ async def _console_lines(build: Build, ending: Ending, services: Services) -> st
         log.info("Jenkins did not show its console", build_uuid=build.build_uuid, error=str(error) or "timed out")
         return ""
     return console.decode()
+
+
+def _is_explained(build: Build, ending: Ending, exit_statuses: Sequence[int]) -> bool:
+    """Whether a supervisor explained the end. One that was stopped, because Jenkins had ended its step, did not."""
+    if build.report_reason is None and ending.reason in _ENDED_BY_JENKINS:
+        return False
+    if build.report_reason is None and ending.reason == "build_failed":
+        return any(status != STOPPED_STATUS for status in exit_statuses)
+    return bool(exit_statuses)

@@ -143,28 +143,49 @@ async def test_branch_that_never_ends_does_not_delay_the_end_forever(
     assert (build["state"], build["reason"]) == ("failed", "not_reported")
 
 
+def jenkins_shows_console(jenkins: Jenkins, app: str, console: str) -> None:
+    """Make Jenkins show this console of the app's first build; its other answers stay as they are."""
+    shown = jenkins.fault
+
+    def fault(request: web.Request) -> web.Response | None:
+        if request.path == f"/job/{job_name_of(app)}/1/consoleText":
+            return web.Response(text=console)
+        answer: web.Response | None = shown(request)
+        return answer
+
+    jenkins.fault = fault
+
+
 @pytest.mark.slow
 async def test_jenkins_console_is_appended_without_the_supervisors_end(unmanned: Shuttle, jenkins: Jenkins, app: str):
     agent = await (await unclaimed(unmanned, app)).begun()
     await agent.push(b"an unfinished line")
-    job = job_name_of(app)
     console = "Started by user ci\n[Pipeline] node\nlost has been removed or offline for 5 min 0 sec; assuming gone\n"
     jenkins_shows(jenkins, app, result="ABORTED")
-    shows_build = jenkins.fault
-
-    def fault(request: web.Request) -> web.Response | None:
-        if request.path == f"/job/{job}/1/consoleText":
-            return web.Response(text=console + "Finished: ABORTED\n")
-        answer: web.Response | None = shows_build(request)
-        return answer
-
-    jenkins.fault = fault
+    jenkins_shows_console(jenkins, app, console + "Finished: ABORTED\n")
     build = await unmanned.until(agent.path)
     assert (await unmanned.whole_log(agent.path)).decode().splitlines()[2:] == [
         "an unfinished line",
         "lost has been removed or offline for 5 min 0 sec; assuming gone",
         f"-----> {build['message']}",
     ]
+
+
+@pytest.mark.slow
+async def test_jenkins_console_is_appended_if_jenkins_ended_a_step_that_ran(
+    unmanned: Shuttle, jenkins: Jenkins, app: str, monkeypatch: pytest.MonkeyPatch
+):
+    """The supervisor is then stopped, so neither its log nor its exit status says what happened."""
+    stop_sent = stop_requested(unmanned, monkeypatch)
+    agent = await (await unclaimed(unmanned, app)).begun()
+    jenkins_shows(jenkins, app, result="FAILURE")
+    jenkins_shows_console(jenkins, app, "wrapper script does not seem to be touching the log file\nFinished: FAILURE\n")
+    async with asyncio.timeout(10):
+        await prints_until(asyncio.create_task(stop_sent.wait()), agent)
+    await agent.end(143, b"-----> The build is stopped: over.\n")
+    assert (await unmanned.until(agent.path))["reason"] == "build_failed"
+    log = await unmanned.whole_log(agent.path)
+    assert log.endswith(b"is stopped: over.\nwrapper script does not seem to be touching the log file\n")
 
 
 async def test_waiting_for_has_jenkins_reason_while_no_node_is_free(unmanned: Shuttle, app: str):
