@@ -4,7 +4,10 @@ _SECOND, _MINUTE, _HOUR, _DAY = 1000, 60_000, 3_600_000, 86_400_000
 
 
 def span(seconds: float) -> str:
-    """The duration in two units if the larger one has one digit, else in one; with tenths below ten seconds."""
+    """The duration in two units if the larger one has one digit, else in one.
+
+    Below ten seconds it has tenths of a second, below one second hundredths; below 0.1 seconds it is in milliseconds.
+    """
     millis = max(0, int(seconds * 1000))
     for size, name, smaller, smaller_name in (
         (_DAY, "day", _HOUR, "hr"),

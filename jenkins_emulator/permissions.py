@@ -11,7 +11,7 @@ DELETE = "hudson.model.Item.Delete"
 UPDATE_BUILD = "hudson.model.Run.Update"
 DELETE_BUILD = "hudson.model.Run.Delete"
 
-# The permissions that the README requires.
+# Every permission in the table of the project's README; Run/Update is optional there.
 SHUTTLE_USER = frozenset({OVERALL_READ, READ, CREATE, CONFIGURE, BUILD, CANCEL, DELETE, UPDATE_BUILD})
 READER = frozenset({OVERALL_READ, READ})
 ADMINISTRATOR = SHUTTLE_USER | {ADMINISTER, DELETE_BUILD}

@@ -18,8 +18,8 @@ from shuttle.request.body import Gap, decode_json
 LARGE_BODY_BYTES = 1024 * 1024
 # The largest request without a data: URL: metadata, arguments, secrets and 100 receivers with their headers.
 MAX_JSON_BYTES = 4 * 1024 * 1024
-# The source is one of the first strings that begin with `data:`. If a body has a million of them, the others are not
-# examined.
+# A body may have a million strings that begin with `data:`. Only the first ones are examined. A real request has few,
+# so the source's URL is among them.
 _MAX_STRINGS = 100
 # A data: URL has quotes only around the values of its media type's parameters.
 _MAX_QUOTES = 100
@@ -28,8 +28,8 @@ _BEGINNING = re.compile(rb'"data:', re.IGNORECASE)
 _BEFORE_FAULT = 8
 # No other thread runs while a piece is searched or unescaped: 5 ms for a piece of this size.
 _PIECE_CHARACTERS = 1024 * 1024
-# Replaces a URL that is not ASCII: the check of data: URLs refuses it with the same message. The URL itself may have
-# lone surrogates.
+# Takes the place of a URL that is not ASCII, and that may even be invalid UTF-8 or have lone surrogates. The check of
+# data: URLs refuses every URL that is not ASCII with the same message.
 _NOT_ASCII = "data:\x80"
 _LONGEST_ESCAPE = len(r"\u002f")
 
@@ -120,7 +120,7 @@ def _unescaped(text: str, raw: bytes | mmap.mmap, start: int) -> Iterator[str]:
 
 
 def _end_without_cut_escape(piece: str) -> int:
-    """Where the last escape, such as `\\/` or `\\u002f`, begins if this piece has only a part of it; else its end."""
+    """The length of the piece without an escape, such as `\\/` or `\\u002f`, that is cut off at the piece's end."""
     last = piece.rfind("\\", max(0, len(piece) - _LONGEST_ESCAPE + 1))
     if last < 0:
         return len(piece)

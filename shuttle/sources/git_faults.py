@@ -52,7 +52,10 @@ _TEMPORARY = re.compile(
 
 
 def fault_of(error: GitError, shown: str, refusal: AddressRefusedError | None) -> Exception:
-    """The error to raise instead; `refusal` is what the proxy refused. git's own words are not repeated."""
+    """The error to raise instead, without git's own words.
+
+    `refusal`: the error if git wanted to connect to an address that is not allowed (see `outgoing.checking_proxy`).
+    """
     if refusal is not None:
         return BuildFailedError("source_refused", f"{shown} cannot be used. {refusal.message}")
     for fault in _FAULTS:
