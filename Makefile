@@ -48,8 +48,8 @@ format: $(VENV)/.installed-dev
 
 scenarios: $(VENV)/.installed-dev
 	$(COMPILE)
-	@# Two workers although these tests are long: most of their time is waiting.
-	env -u JENKINS_URL TESTS_SHELLS="dash bash busybox" tests/in_memory $(BIN)/python -m pytest -n 2 --dist loadfile tests/scenarios $(ARGS)
+	@# On two cores, 77 of these tests took 541 s with four workers, of which 447 s were CPU time of both cores.
+	env -u JENKINS_URL TESTS_SHELLS="dash bash busybox" tests/in_memory $(BIN)/python -m pytest -n 3 --dist loadfile tests/scenarios $(ARGS)
 	@# The tests with the mark `slow`, which `make test` leaves out: each takes more than a second.
 	$(TESTS) -m slow $(ARGS)
 	@# The tests of the supervisor in the shells that `make test` leaves out.

@@ -150,7 +150,8 @@ def _log_rotator(option: Call) -> int:
 def _timeout_seconds(call: Call) -> float:
     arguments = call.named if "unit" in call.named else {**call.named, "unit": "MINUTES"}
     time, unit = arguments.get("time"), arguments.get("unit")
-    if call.positional or set(arguments) != {"time", "unit"} or not isinstance(time, int) or unit not in _TIME_UNITS:
+    is_known = isinstance(unit, str) and unit in _TIME_UNITS
+    if call.positional or set(arguments) != {"time", "unit"} or not isinstance(time, int) or not is_known:
         raise _error(call, "timeout takes time: <number> and unit: one of 'SECONDS', 'MINUTES', 'HOURS', 'DAYS'")
     return time * _TIME_UNITS[str(unit)]
 

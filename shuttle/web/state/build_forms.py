@@ -1,10 +1,13 @@
 """A build, its states and its failures in the form that `bldst` expects."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from functools import cache
+from typing import Any
 from urllib.parse import quote
+
+from pydantic import TypeAdapter
 
 from shuttle.build import Build, State, project_id_of
 from shuttle.events import instant_text
@@ -17,11 +20,13 @@ from shuttle.web.state.build_models import BuildEntry, ChildBuild, ProjectOfBuil
 from shuttle.web.state.failure_models import Failure
 from shuttle.web.state.reference_models import image_type_entry, os_version_entry, platform_entry, short
 from shuttle.web.state.row_ids import id_in_build
-from shuttle.web.state.state_models import BuildState
+from shuttle.web.state.state_models import STATE_DETAILS, BuildState
 
 # For these three labels an answer about a build has the whole entry, such as that of its platform.
 SHOWN_LABELS = (Kind.PLATFORM, Kind.OS_VERSION, Kind.IMAGE_TYPE)
 
+_STATES = TypeAdapter(list[BuildState])
+_NO_DETAILS = dict.fromkeys(STATE_DETAILS)
 _STATUS = {State.RUNNING: "running", State.SUCCEEDED: "completed"}
 
 
@@ -106,7 +111,7 @@ def build_entry(
         os_version=os_version,
         image_type=image_type,
         project=shared.project(build.app_id),
-        states=[state_entry(build.build_uuid, row) for row in states],
+        states=state_entries(build.build_uuid, states),
         failures=[failure_entry(build, row) for row in failures],
         children=[_child(child) for child in children],
         auto_resume=auto_resume,
@@ -139,30 +144,33 @@ def _child(child: Build) -> ChildBuild:
     )
 
 
-def state_entry(build_uuid: str, row: StateRow) -> BuildState:
-    """A state for display: it always has a code, a status and a start."""
-    details, began_at = row.details or {}, instant_text(row.began_at)
-    return BuildState(
-        id=id_in_build(build_uuid, f"state {row.position}"),
-        build_id=build_uuid,
-        state=row.code or 0,
-        status=row.status or ("completed" if row.ended_at is not None else "running"),
-        stage=row.stage,
-        branch=row.branch or None,
-        message=row.message,
-        start_time=began_at,
-        end_time=_instant(row.ended_at),
-        duration_seconds=_seconds(row.began_at, row.ended_at),
-        error_message=details.get("error_message"),
-        retry_count=details.get("retry_count") or 0,
-        artifact_storage_type=details.get("artifact_storage_type"),
-        artifact_storage_path=details.get("artifact_storage_path"),
-        artifact_size_bytes=details.get("artifact_size_bytes"),
-        artifact_checksum=details.get("artifact_checksum"),
-        artifact_metadata=details.get("artifact_metadata"),
-        metadata=details.get("metadata"),
-        created_at=began_at,
-    )
+def state_entries(build_uuid: str, rows: Sequence[StateRow]) -> list[BuildState]:
+    """States for display: each has a code, a status and a start.
+
+    A build may have 10,000. Validated together they take half of the time of one by one. A state begins when the one
+    before it ends, so each text of an instant is made once.
+    """
+    text = cache(instant_text)
+    return _STATES.validate_python([_state_fields(build_uuid, row, text) for row in rows])
+
+
+def _state_fields(build_uuid: str, row: StateRow, text: Callable[[datetime], str]) -> dict[str, Any]:
+    began_at, details = text(row.began_at), row.details
+    return {
+        "id": id_in_build(build_uuid, f"state {row.position}"),
+        "build_id": build_uuid,
+        "state": row.code or 0,
+        "status": row.status or ("completed" if row.ended_at is not None else "running"),
+        "stage": row.stage,
+        "branch": row.branch or None,
+        "message": row.message,
+        "start_time": began_at,
+        "end_time": None if row.ended_at is None else text(row.ended_at),
+        "duration_seconds": _seconds(row.began_at, row.ended_at),
+        **(_NO_DETAILS if details is None else {name: details.get(name) for name in STATE_DETAILS}),
+        "retry_count": 0 if details is None else details.get("retry_count") or 0,
+        "created_at": began_at,
+    }
 
 
 def failure_entry(build: Build, row: FailureRow) -> Failure:

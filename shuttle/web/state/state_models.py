@@ -8,6 +8,18 @@ from shuttle.web.models import Instant, ResponseBody
 from shuttle.web.state.bodies import StateBody
 from shuttle.web.state.fields import Code, Message, Metadata, Name, RetryCount, Size
 
+# The fields of a report that are recorded together.
+STATE_DETAILS = (
+    "error_message",
+    "retry_count",
+    "artifact_storage_type",
+    "artifact_storage_path",
+    "artifact_size_bytes",
+    "artifact_checksum",
+    "artifact_metadata",
+    "metadata",
+)
+
 
 class ArtifactOfState(StateBody):
     """A file that the build stored elsewhere during this state; it is recorded as the artifact `state-<code>`."""

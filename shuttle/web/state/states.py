@@ -14,21 +14,19 @@ from shuttle.web import SERVICES
 from shuttle.web.description import Reply, describe
 from shuttle.web.state.answers import IGNORED_HEADERS, answer, created
 from shuttle.web.state.bodies import SHAPE_ERRORS, read_shape
-from shuttle.web.state.build_forms import state_entry, status_of
+from shuttle.web.state.build_forms import state_entries, status_of
 from shuttle.web.state.builds_named import build_in, written_uuid_in
-from shuttle.web.state.state_models import ArtifactOfState, BuildState, BuildStates, CurrentState, NewState, StateUpdate
+from shuttle.web.state.state_models import (
+    STATE_DETAILS,
+    ArtifactOfState,
+    BuildState,
+    BuildStates,
+    CurrentState,
+    NewState,
+    StateUpdate,
+)
 
 _ERRORS = (*SHAPE_ERRORS, ForbiddenError, NotFoundError, ConflictError, StoreError)
-_DETAILS = (
-    "error_message",
-    "retry_count",
-    "artifact_storage_type",
-    "artifact_storage_path",
-    "artifact_size_bytes",
-    "artifact_checksum",
-    "artifact_metadata",
-    "metadata",
-)
 
 
 @describe(body=NewState, replies={201: Reply((BuildState,), IGNORED_HEADERS)}, errors=_ERRORS)
@@ -57,7 +55,7 @@ async def post_state(request: web.Request) -> web.StreamResponse:
 
 def _details(body: NewState | StateUpdate) -> dict[str, Any]:
     given = body.given()
-    return {name: given[name] for name in _DETAILS if name in given}
+    return {name: given[name] for name in STATE_DETAILS if name in given}
 
 
 async def _record(request: web.Request, build_uuid: str, report: StateReport, left: ArtifactOfState) -> BuildState:
@@ -67,7 +65,7 @@ async def _record(request: web.Request, build_uuid: str, report: StateReport, le
         written_uuid, row = record_state(tx, build_uuid, report)
         if left.artifact_storage_path is not None:
             add_reference(tx, known_build(tx, written_uuid), _reference(row, left))
-        return state_entry(written_uuid, row)
+        return state_entries(written_uuid, [row])[0]
 
     return await request.app[SERVICES].database.run(record)
 
@@ -90,7 +88,7 @@ async def list_states(request: web.Request) -> web.StreamResponse:
     """`GET /-/state/builds/{build}/states`: the states in the order in which they began."""
     build = await build_in(request)
     rows = await request.app[SERVICES].database.run(states_of, build.build_uuid)
-    return answer(request, BuildStates([state_entry(build.build_uuid, row) for row in rows]))
+    return answer(request, BuildStates(state_entries(build.build_uuid, rows)))
 
 
 @describe(CurrentState, errors=(ForbiddenError, NotFoundError, StoreError))
@@ -98,7 +96,7 @@ async def get_state(request: web.Request) -> web.StreamResponse:
     """`GET /-/state/builds/{build}/state`: the current state and the history."""
     build = await build_in(request)
     rows = await request.app[SERVICES].database.run(states_of, build.build_uuid)
-    history = [state_entry(build.build_uuid, row) for row in rows]
+    history = state_entries(build.build_uuid, rows)
     changed_at = max([build.accepted_at, *(row.ended_at or row.began_at for row in rows)])
     body = CurrentState(
         build_id=build.build_uuid,
