@@ -38,7 +38,10 @@ class Settings:
 
     @property
     def announces_build_id(self) -> bool:
-        """Whether `build create` prints `Build ID: …`, which the Jenkins library searches for in the output."""
+        """Whether `build create` prints `Build ID: …`: only if the address comes from BUILDSTATE_API_URL alone.
+
+        The Jenkins library searches the output for this text; shells assign the output, the id alone, to a variable.
+        """
         return bool(self._environment.get("BUILDSTATE_API_URL") and not self._environment.get("BLDST_API_URL"))
 
     @property

@@ -33,7 +33,7 @@ class Generation:
     node_name: str = _differs("name of the built-in node")
     node_display_name: str = _differs("display name of the built-in node")
     names_busy_node: bool = _differs("`why` of a build that waits for an executor names the node")
-    explains_placeholders: bool = _differs("placeholder tasks show `name` and `url`; `stuck` without a matching node")
+    explains_placeholders: bool = _differs("placeholder tasks show `name` and `url`; `stuck` if no node has the label")
     shows_queue_item: bool = _differs("a job shows `inQueue` and `queueItem`")
     shows_in_progress: bool = _differs("a build shows `inProgress`")
     size_counts_unserved: bool = _differs("`X-Text-Size` of a running build counts text that the body lacks")

@@ -20,7 +20,7 @@ class BadNameError(Exception):
 def check_name(name: str, *, refuses_trailing_dot: bool) -> None:
     """Check a name by Jenkins' rules, in Jenkins' order.
 
-    Where a text has two spaces, or one at its end, Jenkins' message has a curly quote that the header lost (recorded).
+    Jenkins' messages have curly quotes; in X-Error each of them is a space, but not at the beginning (recorded).
     """
     if not name:
         raise BadNameError("No name is specified")
