@@ -68,7 +68,7 @@ async def _console_lines(build: Build, ending: Ending, services: Services) -> st
     if services.settings.shuttle_jenkins_console == "full" and build.claimed_at is not None:
         return ""  # the console's end is the build's own output
     claims = await services.database.run(claims_of, build.build_uuid)
-    if _is_explained(build, ending, [claim.exit_status for claim in claims if claim.exit_status is not None]):
+    if _is_explained(build, ending, [claim.exit_status for claim in claims if claim.voided_at is None]):
         return ""
     try:
         async with asyncio.timeout(_CONSOLE_SECONDS):
@@ -79,10 +79,15 @@ async def _console_lines(build: Build, ending: Ending, services: Services) -> st
     return console.decode()
 
 
-def _is_explained(build: Build, ending: Ending, exit_statuses: Sequence[int]) -> bool:
-    """Whether a supervisor explained the end. One that was stopped, because Jenkins had ended its step, did not."""
+def _is_explained(build: Build, ending: Ending, exit_statuses: Sequence[int | None]) -> bool:
+    """Whether the supervisors explained the end; None = that of a step or branch has not made its last call.
+
+    One that was stopped, because Jenkins had ended its step, explained nothing.
+    """
+    if not exit_statuses or None in exit_statuses:
+        return False
     if build.report_reason is None and ending.reason in _ENDED_BY_JENKINS:
         return False
     if build.report_reason is None and ending.reason == "build_failed":
         return any(status != STOPPED_STATUS for status in exit_statuses)
-    return bool(exit_statuses)
+    return True

@@ -188,6 +188,19 @@ async def test_jenkins_console_is_appended_if_jenkins_ended_a_step_that_ran(
     assert log.endswith(b"is stopped: over.\nwrapper script does not seem to be touching the log file\n")
 
 
+@pytest.mark.slow
+async def test_jenkins_console_is_appended_for_a_branch_without_an_end(unmanned: Shuttle, jenkins: Jenkins, app: str):
+    """Another branch has ended well, but its log does not say what happened to the lost one."""
+    ended, lost = [await agent_of(unmanned, (await unclaimed(unmanned, app)).path) for _ in range(2)]
+    for agent, branch in ((ended, "ended"), (lost, "lost")):
+        assert (await agent.claim(branch=branch)).status == 200
+    await ended.end()
+    jenkins_shows(jenkins, app, result="FAILURE")
+    jenkins_shows_console(jenkins, app, "lost is offline\nFinished: FAILURE\n")
+    assert (await unmanned.until(ended.path))["reason"] == "build_failed"
+    assert (await unmanned.whole_log(ended.path)).endswith(b"lost is offline\n")
+
+
 async def test_waiting_for_has_jenkins_reason_while_no_node_is_free(unmanned: Shuttle, app: str):
     agent = await unclaimed(unmanned, app)
     async with asyncio.timeout(20):
