@@ -64,7 +64,8 @@ async def _until_ended(build: Build, services: Services) -> Ending:
             result = await watch.result_when_silent()
             ending = await _ending_so_far(build, build_log, result, services)
             if ending is not None and watch.aborted_result and ending.reason in _FAILURES:
-                return ending_by_jenkins(build, watch.aborted_result)  # the supervisor stopped because of the abort
+                # The supervisor stopped because of the abort.
+                return ending_by_jenkins(await services.current(build), watch.aborted_result)
             if ending is not None:
                 return ending
             if not _all_ended(build_log):

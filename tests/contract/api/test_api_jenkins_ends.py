@@ -127,6 +127,21 @@ async def test_supervisor_that_is_never_silent_gets_a_stop_when_jenkins_ended_th
 
 
 @pytest.mark.slow
+async def test_stop_counts_if_jenkins_aborted_the_build_before_the_supervisor_ended(
+    unmanned: Shuttle, jenkins: Jenkins, app: str, monkeypatch: pytest.MonkeyPatch
+):
+    """The stop may have caused the abort; the process may have ended with any status because of it."""
+    stop_sent = stop_requested(unmanned, monkeypatch)
+    agent = await (await unclaimed(unmanned, app)).begun()
+    jenkins_shows(jenkins, app, result="ABORTED")
+    async with asyncio.timeout(10):
+        await prints_until(asyncio.create_task(stop_sent.wait()), agent)
+    assert (await unmanned.delete(agent.path)).status == 200
+    await agent.end(1)
+    assert (await unmanned.until(agent.path))["state"] == "stopped"
+
+
+@pytest.mark.slow
 async def test_branch_that_never_ends_does_not_delay_the_end_forever(
     unmanned: Shuttle, jenkins: Jenkins, app: str, monkeypatch: pytest.MonkeyPatch
 ):
