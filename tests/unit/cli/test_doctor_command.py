@@ -116,6 +116,7 @@ async def test_each_controller_is_examined(jenkins, run, monkeypatch, unused_tcp
     assert await _jobs(jenkins) == []
 
 
+@pytest.mark.slow
 async def test_machine_without_git_gives_a_warning(jenkins, run, monkeypatch, tmp_path):
     assert "git " not in (await run("doctor", "--no-jobs")).out
     monkeypatch.setenv("PATH", str(tmp_path))
@@ -188,6 +189,7 @@ async def test_every_invalid_setting_is_a_finding(jenkins, run, monkeypatch):
     assert "s3cret" not in ran.out + ran.err
 
 
+@pytest.mark.slow
 async def test_unusable_data_directory_is_a_problem(jenkins, run, monkeypatch, tmp_path):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("SHUTTLE_DATA_DIR", str(tmp_path / "file"))
@@ -294,6 +296,7 @@ async def test_each_permission_missing_before_a_build_is_named(front, jenkins, r
     assert await _jobs(jenkins) == [JOB]
 
 
+@pytest.mark.slow
 async def test_each_missing_permission_that_needs_a_build_is_named(front, jenkins, run):
     front.fault = refusing(
         ("POST", "/stop", "hudson.model.Item.Cancel"), ("POST", "/submitDescription", "hudson.model.Run.Update")
@@ -329,6 +332,7 @@ async def test_jenkins_without_declarative_pipelines_is_reported_with_the_missin
     assert "does it have the Pipeline plugin?" in sentence
 
 
+@pytest.mark.slow
 async def test_deletion_that_waits_for_a_build_is_retried(front, jenkins, run, monkeypatch):
     monkeypatch.setenv("SHUTTLE_JENKINS_AGENT_LABEL", "nowhere")
     refused = iter([web.Response(status=500)])
@@ -376,6 +380,7 @@ async def test_sink_is_reachable_or_reported_with_the_reason(run, jenkins, tmp_p
         assert "Name a Kafka topic" in ran.out
 
 
+@pytest.mark.slow
 async def test_sinks_are_read_from_standard_input_or_the_environment(run, jenkins, monkeypatch):
     """Command lines are visible to every user of the machine."""
     async with Receiver(answering(405)) as one, Receiver(answering(405)) as other:

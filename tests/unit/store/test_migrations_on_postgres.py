@@ -16,6 +16,9 @@ from tests.support.free_port import free_port
 from tests.support.postgres_server import PASSWORD, PostgresServer, running_postgres
 from tests.support.shuttle_store import migrate_to
 
+# The tests share a PostgreSQL server, whose start takes seconds.
+pytestmark = pytest.mark.slow
+
 # `release` of the newest migration, and the revision before the first one that makes indexes of large tables.
 OWN = Migrations().release
 BEFORE_INDEXES = "0015"
