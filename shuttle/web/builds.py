@@ -7,13 +7,11 @@ from aiohttp import web
 
 from shuttle.build import Api, Build, State
 from shuttle.errors import (
-    CannotRecordError,
     ConflictError,
     InvalidRequestError,
     KeyMissingError,
     NotFoundError,
     NothingToStopError,
-    QueueFullError,
     StoreError,
 )
 from shuttle.lifecycle import Services
@@ -29,7 +27,7 @@ from shuttle.store.tx import Tx
 from shuttle.web import ACCEPTANCE, SERVICES, STANDING, WORKER, legacy
 from shuttle.web.answers import ACCEPTANCE_HEADERS, acceptance_headers, json_answer
 from shuttle.web.body import json_body
-from shuttle.web.description import JSON_ERRORS, Parameter, describe
+from shuttle.web.description import ACCEPT_ERRORS, JSON_ERRORS, Parameter, describe
 from shuttle.web.event_models import FinalStatusEvent, StatusEvent
 from shuttle.web.legacy_models import LegacyOk, LegacyStatus
 from shuttle.web.models import BuildPage, Ok, WholeBuild
@@ -57,15 +55,7 @@ PAGE_QUERY = (
 @describe(
     Ok,
     body=BuildRequest,
-    errors=(
-        *JSON_ERRORS,
-        NotFoundError,
-        ConflictError,
-        QueueFullError,
-        CannotRecordError,
-        KeyMissingError,
-        StoreError,
-    ),
+    errors=(*JSON_ERRORS, NotFoundError, *ACCEPT_ERRORS),
     headers=ACCEPTANCE_HEADERS,
 )
 async def post_build(request: web.Request) -> web.StreamResponse:

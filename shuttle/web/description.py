@@ -10,10 +10,14 @@ from shuttle.errors import (
     BodyTimeoutError,
     BodyTooLargeError,
     BusyError,
+    CannotRecordError,
+    ConflictError,
     InvalidJsonError,
     InvalidRequestError,
+    KeyMissingError,
     LocalDiskError,
     ObjectStoreError,
+    QueueFullError,
     ShuttleError,
     StoreError,
     UnsupportedMediaTypeError,
@@ -35,6 +39,9 @@ JSON_ERRORS = (
     UnsupportedMediaTypeError,
     BusyError,
 )
+# Errors of accepting a build, apart from those of its body. Its request may be that of an earlier build, which may be
+# encrypted with a key that was removed.
+ACCEPT_ERRORS = (ConflictError, QueueFullError, CannotRecordError, KeyMissingError, StoreError)
 # Errors of receiving a body in chunks.
 BYTES_ERRORS = (InvalidRequestError, BodyTooLargeError, BodyTimeoutError, UnsupportedMediaTypeError)
 # Errors of reading an object.

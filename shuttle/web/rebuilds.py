@@ -5,20 +5,13 @@ from typing import Annotated
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from shuttle.errors import (
-    CannotRecordError,
-    ConflictError,
-    KeyMissingError,
-    NotFoundError,
-    QueueFullError,
-    StoreError,
-)
+from shuttle.errors import NotFoundError
 from shuttle.request import check_id, decode_json
 from shuttle.request.shape import refuse
 from shuttle.web import ACCEPTANCE, STANDING, WORKER
 from shuttle.web.answers import ACCEPTANCE_HEADERS, acceptance_headers, json_answer
 from shuttle.web.body import read_body
-from shuttle.web.description import JSON_ERRORS, describe
+from shuttle.web.description import ACCEPT_ERRORS, JSON_ERRORS, describe
 from shuttle.web.models import NewBuildIds
 from shuttle.web.names import named_build
 
@@ -38,15 +31,7 @@ class RebuildRequest(BaseModel):
     NewBuildIds,
     body=RebuildRequest,
     may_be_empty=True,
-    errors=(
-        *JSON_ERRORS,
-        NotFoundError,
-        ConflictError,
-        QueueFullError,
-        CannotRecordError,
-        KeyMissingError,
-        StoreError,
-    ),
+    errors=(*JSON_ERRORS, NotFoundError, *ACCEPT_ERRORS),
     headers=ACCEPTANCE_HEADERS,
 )
 async def post_rebuild(request: web.Request) -> web.StreamResponse:

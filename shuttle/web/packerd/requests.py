@@ -3,22 +3,14 @@
 from aiohttp import web
 
 from shuttle.build import StopCause
-from shuttle.errors import (
-    CannotRecordError,
-    ConflictError,
-    KeyMissingError,
-    NotAcceptableError,
-    NothingToStopError,
-    QueueFullError,
-    StoreError,
-)
+from shuttle.errors import NotAcceptableError, NothingToStopError, StoreError
 from shuttle.lifecycle.accept import AcceptedBuild
 from shuttle.lifecycle.packer_request import accept_request, accept_run
 from shuttle.lifecycle.stop import stop_build
 from shuttle.store.packer_requests import RecordedRun, newest_requests, runs_of
 from shuttle.web import ACCEPTANCE, SERVICES, STANDING, WORKER
 from shuttle.web.answers import acceptance_headers, json_answer
-from shuttle.web.description import JSON_ERRORS, Reply, describe
+from shuttle.web.description import ACCEPT_ERRORS, JSON_ERRORS, Reply, describe
 from shuttle.web.packerd.bodies import id_in, read_request
 from shuttle.web.packerd.errors import UnknownError, WrongShapeError
 from shuttle.web.packerd.links import accepted_links, links_of_runs, request_link
@@ -26,7 +18,7 @@ from shuttle.web.packerd.models import Buildrequest, Links, NewBuildrequest, Sto
 
 _LISTED = 10_000
 _HEADERS = ("Shuttle-Warnings",)
-_ACCEPT_ERRORS = (ConflictError, QueueFullError, CannotRecordError, StoreError, NotAcceptableError)
+_ACCEPT_ERRORS = (*ACCEPT_ERRORS, NotAcceptableError)
 ID_ERRORS = (UnknownError, WrongShapeError, StoreError, NotAcceptableError)
 
 
@@ -43,7 +35,7 @@ async def post_build(request: web.Request) -> web.StreamResponse:
     return _accepted(request, answer.build.build_id, answer)
 
 
-@describe(replies={202: Reply((Links,), _HEADERS)}, errors=(*ID_ERRORS, *_ACCEPT_ERRORS, KeyMissingError))
+@describe(replies={202: Reply((Links,), _HEADERS)}, errors=(*ID_ERRORS, *_ACCEPT_ERRORS))
 async def post_run(request: web.Request) -> web.StreamResponse:
     """`POST /build/queue/{id}`: one more run of the request."""
     request_id = id_in(request)

@@ -8,13 +8,10 @@ from aiohttp import web
 
 from shuttle.build import Api, Build, Ending, State
 from shuttle.errors import (
-    CannotRecordError,
     ConflictError,
     ForbiddenError,
     InvalidRequestError,
-    KeyMissingError,
     NotFoundError,
-    QueueFullError,
     StoreError,
 )
 from shuttle.lifecycle import Services
@@ -30,7 +27,7 @@ from shuttle.store.resume_calls import call_of, cancel_call
 from shuttle.store.resumes import NewResume, ResumeContext, resume_context, resume_record, resumes_of
 from shuttle.store.tx import Tx
 from shuttle.web import ACCEPTANCE, SERVICES, STANDING, WORKER
-from shuttle.web.description import describe
+from shuttle.web.description import ACCEPT_ERRORS, describe
 from shuttle.web.state.access import STATE_BUILD
 from shuttle.web.state.answers import IGNORED_HEADERS, answer, created, created_replies
 from shuttle.web.state.artifacts import artifact_entry
@@ -83,16 +80,7 @@ def _context(request: web.Request, build: Build, context: ResumeContext) -> Cont
 @describe(
     body=NewResumeBody,
     replies=created_replies(ResumeEntry),
-    errors=(
-        *SHAPE_ERRORS,
-        ForbiddenError,
-        NotFoundError,
-        ConflictError,
-        QueueFullError,
-        CannotRecordError,
-        KeyMissingError,
-        StoreError,
-    ),
+    errors=(*SHAPE_ERRORS, ForbiddenError, NotFoundError, *ACCEPT_ERRORS),
 )
 async def post_resume(request: web.Request) -> web.StreamResponse:
     """`POST /-/state/builds/{build}/resume`: a new build continues where this one failed."""

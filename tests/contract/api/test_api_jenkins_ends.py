@@ -60,6 +60,13 @@ async def prints_until(over: asyncio.Task[object], agent: Agent) -> None:
         await asyncio.wait({over}, timeout=float(answer.headers["Shuttle-Log-Pause"]))
 
 
+async def prints_until_stopped(agent: Agent, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Push until the shuttle wants to stop the supervisor, because Jenkins has ended the build."""
+    stop_sent = stop_requested(agent.shuttle, monkeypatch)
+    async with asyncio.timeout(10):
+        await prints_until(asyncio.create_task(stop_sent.wait()), agent)
+
+
 @pytest.fixture(autouse=True)
 def reset_fault(jenkins: Jenkins):
     yield
@@ -116,11 +123,9 @@ async def test_supervisors_end_after_an_abort_in_jenkins_decides(
 async def test_supervisor_that_is_never_silent_gets_a_stop_when_jenkins_ended_the_build(
     unmanned: Shuttle, jenkins: Jenkins, app: str, monkeypatch: pytest.MonkeyPatch
 ):
-    stop_sent = stop_requested(unmanned, monkeypatch)
     agent = await (await unclaimed(unmanned, app)).begun()
     jenkins_shows(jenkins, app, result="ABORTED")
-    async with asyncio.timeout(10):
-        await prints_until(asyncio.create_task(stop_sent.wait()), agent)
+    await prints_until_stopped(agent, monkeypatch)
     assert (await agent.push(b"word\n")).headers["Shuttle-Stop"] == "over"
     await agent.end(143)
     assert (await unmanned.until(agent.path))["reason"] == "aborted_in_jenkins"
@@ -131,11 +136,9 @@ async def test_stop_counts_if_jenkins_aborted_the_build_before_the_supervisor_en
     unmanned: Shuttle, jenkins: Jenkins, app: str, monkeypatch: pytest.MonkeyPatch
 ):
     """The stop may have caused the abort; the process may have ended with any status because of it."""
-    stop_sent = stop_requested(unmanned, monkeypatch)
     agent = await (await unclaimed(unmanned, app)).begun()
     jenkins_shows(jenkins, app, result="ABORTED")
-    async with asyncio.timeout(10):
-        await prints_until(asyncio.create_task(stop_sent.wait()), agent)
+    await prints_until_stopped(agent, monkeypatch)
     assert (await unmanned.delete(agent.path)).status == 200
     await agent.end(1)
     assert (await unmanned.until(agent.path))["state"] == "stopped"
@@ -191,12 +194,10 @@ async def test_jenkins_console_is_appended_if_jenkins_ended_a_step_that_ran(
     unmanned: Shuttle, jenkins: Jenkins, app: str, monkeypatch: pytest.MonkeyPatch
 ):
     """The supervisor is then stopped, so neither its log nor its exit status says what happened."""
-    stop_sent = stop_requested(unmanned, monkeypatch)
     agent = await (await unclaimed(unmanned, app)).begun()
     jenkins_shows(jenkins, app, result="FAILURE")
     jenkins_shows_console(jenkins, app, "wrapper script does not seem to be touching the log file\nFinished: FAILURE\n")
-    async with asyncio.timeout(10):
-        await prints_until(asyncio.create_task(stop_sent.wait()), agent)
+    await prints_until_stopped(agent, monkeypatch)
     await agent.end(143, b"-----> The build is stopped: over.\n")
     assert (await unmanned.until(agent.path))["reason"] == "build_failed"
     log = await unmanned.whole_log(agent.path)
