@@ -19,6 +19,7 @@ import aiohttp
 from aiohttp import web
 
 from tests.support.balancer import balancer
+from tests.support.forked_programs import ForkedProgram, start_forked
 from tests.support.free_port import free_port
 from tests.support.on_postgres import OnPostgres, on_postgres
 from tests.support.serving import serving
@@ -65,26 +66,29 @@ class Process:
         self._environment = environment
         self._probe_url = probe_url
         self._log = log
-        self._process: asyncio.subprocess.Process | None = None
+        self._process: asyncio.subprocess.Process | ForkedProgram | None = None
 
     async def start(self) -> None:
         """Start it and wait until it answers."""
-        with self._log.open("ab") as log:
-            self._process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-m",
-                "shuttle",
-                *self._arguments,
-                env=self.environment,
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-            )
+        if "PYTHONPATH" in self._environment:  # it has an effect on a new interpreter only
+            self._process = await self._start_interpreter()
+        else:
+            self._process = await start_forked(self._arguments, self.environment, self._log)
         async with aiohttp.ClientSession() as session:
             while not await self._answers(session):
                 if self._process.returncode is not None:
                     raise AssertionError(f"the program exited with {self._process.returncode}:\n{self.output()}")
                 await asyncio.sleep(0.03)
+
+    async def _start_interpreter(self) -> asyncio.subprocess.Process:
+        with self._log.open("ab") as log:
+            return await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", "shuttle", *self._arguments),
+                env=self.environment,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
 
     async def _answers(self, session: aiohttp.ClientSession) -> bool:
         try:
