@@ -144,7 +144,7 @@ class Run:
             self._finish("FAILURE", None)
             return
         if (result := self._recorder.recall("result")) is not None:
-            self._finish(result, pipeline.options)  # the server had ended between the last line and the record
+            self._finish(result, pipeline.options)  # the server ended before the build itself had the result
             return
         if self._recorder.recall("stop") and not self._recorder.recall("stop:taken"):
             self._steps.stopped_by = str(self._recorder.recall("stop"))

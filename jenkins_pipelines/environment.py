@@ -3,7 +3,7 @@
 Each value is the exact content of its own file, so that a shell reads it without `eval` and without quoting:
 
     app_id, build_id                     text
-    arguments/000001                     NAME=VALUE; also in steering/ and shell_variables/ (see argument_names)
+    arguments/000001                     NAME=VALUE; some are in steering/ or shell_variables/ (see argument_names)
     has_secrets                          exists if an argument is secret
     no_cache                             exists if the builder's cache must not be used
     labels/000001                        KEY=VALUE

@@ -59,8 +59,8 @@ def base64_cores(secret: str) -> Iterator[bytes]:
 def _values(secret: str) -> set[bytes]:
     """The value, its lines, and the strings of a JSON document with their lines, as bytes of the log.
 
-    Each is also included without surrounding blanks, which a shell drops. A lone surrogate is replaced as the log's
-    repair of invalid UTF-8 replaces its bytes.
+    Each is also included without surrounding blanks, which a shell drops. The bytes of a lone surrogate are invalid
+    UTF-8, so they become U+FFFD here as in the log.
     """
     values: set[bytes] = set()
     for text in (secret, *document_strings(secret)):
