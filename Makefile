@@ -56,7 +56,7 @@ format: $(VENV)/.installed-dev
 
 scenarios: $(VENV)/.installed-dev
 	$(COMPILE)
-	@# On two cores, 77 of these tests took 541 s with four workers, of which 447 s were CPU time of both cores.
+	@# On two cores, 77 of these tests took 351 s with three workers, and 342 s with five.
 	env -u JENKINS_URL TESTS_SHELLS="dash bash busybox" tests/in_memory $(BIN)/python -m pytest -n 3 --dist loadfile tests/scenarios $(ARGS)
 	@# The tests with the mark `slow`, which `make test` leaves out: each takes more than a second.
 	$(TESTS) -m slow $(ARGS)

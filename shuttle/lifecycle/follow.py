@@ -15,7 +15,7 @@ from shuttle.errors import JenkinsNotFoundError, NotOwnerError, UnavailableError
 from shuttle.lifecycle import Services
 from shuttle.lifecycle.backoff import Backoff
 from shuttle.lifecycle.build_log import BuildLog
-from shuttle.lifecycle.jenkins_watch import JenkinsWatch, is_over_in_jenkins
+from shuttle.lifecycle.jenkins_watch import JenkinsWatch
 from shuttle.lifecycle.until_claimed import Claimed, TriggerAgain, until_claimed_or_over
 from shuttle.store.platform_ends import failed_platforms
 
@@ -62,7 +62,7 @@ async def _until_ended(build: Build, services: Services) -> Ending:
             if build_log.broken is not None:
                 raise build_log.broken
             result = await watch.result_when_silent()
-            ending = await _ending_so_far(build, build_log, result, services)
+            ending = await _ending_so_far(build, build_log, result, watch, services)
             if ending is not None and watch.aborted_result and ending.reason in _FAILURES:
                 # The supervisor stopped because of the abort.
                 return ending_by_jenkins(await services.current(build), watch.aborted_result)
@@ -82,7 +82,7 @@ def _all_ended(build_log: BuildLog) -> bool:
 
 
 async def _ending_so_far(
-    build: Build, build_log: BuildLog, result: JenkinsResult | None, services: Services
+    build: Build, build_log: BuildLog, result: JenkinsResult | None, watch: JenkinsWatch, services: Services
 ) -> Ending | None:
     """The ending by the exit statuses, or by Jenkins' `result` if an exit status is missing; None = not over."""
     steps = [claim for claim in build_log.claims if claim.voided_at is None]
@@ -90,7 +90,7 @@ async def _ending_so_far(
         return None
     missing = set(build.platforms) - {claim.branch for claim in steps}
     branched = any(claim.branch for claim in steps) and (missing or not build.platforms)
-    if result is None and branched and not await is_over_in_jenkins(build, services):
+    if result is None and branched and not await watch.sees_end():
         return None  # another branch may still claim the build
     current = await services.current(build)
     statuses = [claim.exit_status for claim in steps if claim.exit_status is not None]

@@ -45,6 +45,12 @@ class JenkinsWatch:
             return None
         return self._result
 
+    async def sees_end(self) -> bool:
+        """Whether Jenkins has ended the build, or no longer has it; polls once unless that is known already."""
+        if self._result is None:
+            await self._poll()
+        return self._result is not None
+
     @property
     def aborted_result(self) -> JenkinsResult | None:
         """Jenkins' result if it is ABORTED or LOST; the supervisor may still be running."""

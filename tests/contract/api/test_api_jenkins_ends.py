@@ -217,6 +217,18 @@ async def test_jenkins_console_is_appended_for_a_branch_without_an_end(unmanned:
     assert (await unmanned.whole_log(ended.path)).endswith(b"lost is offline\n")
 
 
+async def test_abort_counts_if_a_platform_has_not_begun(unmanned: Shuttle, jenkins: Jenkins, app: str):
+    """The branch of the other platform has ended well, and no step has seen the abort."""
+    path = f"/{app}/1"
+    await unmanned.submit(path, platforms=["aws", "gcp"])
+    await unmanned.until_shown(path, lambda build: build["jenkins"]["build_number"] == 1)
+    agent = await agent_of(unmanned, path)
+    assert (await agent.claim(branch="aws")).status == 200
+    jenkins_shows(jenkins, app, result="ABORTED")
+    await agent.end()
+    assert (await unmanned.until(path))["reason"] == "aborted_in_jenkins"
+
+
 async def test_waiting_for_has_jenkins_reason_while_no_node_is_free(unmanned: Shuttle, app: str):
     agent = await unclaimed(unmanned, app)
     async with asyncio.timeout(20):
