@@ -14,7 +14,7 @@ from shuttle.unpack.fork_server import STARTED
 from shuttle.unpack.program import REFUSED
 
 _OUT_OF_TIME = -24  # SIGXCPU
-# The server forks a process in milliseconds, and a process exits as soon as its input ends.
+# The fork server starts a process in milliseconds, and a process exits as soon as its input ends.
 _REACTION_SECONDS = 30
 _PROCESSES = ArchiveProcesses()
 
@@ -74,7 +74,7 @@ async def _end_of_process(task: str) -> tuple[bytes, int]:
                 with suppress(OSError):
                     writer.write_eof()
                     await _reaction(reader.read())
-    # If the server has ended, the last line is not the exit status, but perhaps a part of a traceback.
+    # If the fork server has ended, the last line is not the exit status, but perhaps a part of a traceback.
     try:
         return output, int(status if separator else b"")
     except ValueError:

@@ -17,8 +17,8 @@ from shuttle.store.tx import Topic, Tx
 def mark_app_deleted(tx: Tx, app_id: str, standing: Standing) -> list[Build]:
     """Mark the app as deleted and stop its builds; returns the builds after the stop, none for an unknown app.
 
-    None of its failed builds is resumed by itself any more. For an anonymous caller only the older API's builds are
-    stopped, and the app is not marked if it has builds of the new API.
+    Planned automatic resumes of its builds are cancelled. For an anonymous caller only the older API's builds are
+    stopped, no resume is cancelled, and the app is not marked if it has builds of the new API.
 
     Raises:
         TokenNeededError: see `permitted.check_app`.
@@ -87,6 +87,7 @@ def app_is_finished(tx: Tx, app_id: str) -> bool:
 
 def unmark_deleted_app(tx: Tx, app_id: str) -> None:
     """Remove the mark after the job was deleted. The app's builds remain, and it can be built again."""
-    # The time of the mark: a build that was accepted while the job was being deleted has made it again.
+    # The time of the mark, not of the deletion: a build that was accepted in between may have made a new job, and
+    # `idle_apps` has to find that one.
     changed = {"deleted_at": None, "job_deleted_at": apps.c.deleted_at}
     tx.execute(apps.update().where(apps.c.app_id == app_id).values(changed))

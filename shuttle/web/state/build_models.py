@@ -1,4 +1,4 @@
-"""Bodies and answers about builds below `/-/state`. Clients create a record in several forms; all answers have one."""
+"""Bodies and answers about builds below `/-/state`. Requests for a new record have several forms, answers only one."""
 
 from typing import Any
 

@@ -55,7 +55,7 @@ class StateCodeEntry(DatedEntry):
 
 
 class StateCodes(RootModel[list[StateCodeEntry]]):
-    """State codes by project and code."""
+    """State codes, sorted by project and code."""
 
 
 def new_values(body: NewStateCode) -> dict[str, Any]:
