@@ -1,4 +1,4 @@
-"""The worker: starts and resumes builds, and assigns slots to them."""
+"""The worker: starts builds, continues them after a restart or a takeover, and assigns slots to them."""
 
 import asyncio
 from collections.abc import Mapping
@@ -81,7 +81,7 @@ class Worker:
             self._begin(self._parked.pop(build_uuid))
         known = {*self._parked, *(build.build_uuid for build in self._build_tasks.values())}
         for owned in await self._services.database.run(open_builds, known):
-            self._resume(owned)
+            self._continue(owned)
         for build_uuid in await self._services.database.run(stopping_uuids):
             self._services.signals.wake(build_uuid)
         await self._forwarding.look()
@@ -99,7 +99,7 @@ class Worker:
         self._resumes.drop(app_id)
 
     async def close(self, grace_seconds: float) -> None:
-        """Cancel all tasks, including open requests to sinks and Jenkins. The next process resumes the work."""
+        """Cancel all tasks, including open requests to sinks and Jenkins. The next process continues the work."""
         self._closing = True
         tasks = [
             *self._build_tasks,
@@ -154,7 +154,7 @@ class Worker:
     async def _begin_found(self, build_uuid: str) -> None:
         owned = await retry_database(partial(self._services.database.run, find_open, build_uuid))
         if owned is not None and build_uuid not in self._runs:
-            self._resume(owned)
+            self._continue(owned)
             self._forwarding.begin(build_uuid)
 
     async def _find(self, build_uuid: str) -> Build | None:
@@ -170,7 +170,7 @@ class Worker:
 
     # --- builds
 
-    def _resume(self, owned: OwnedBuild) -> None:
+    def _continue(self, owned: OwnedBuild) -> None:
         """Begin a build whose log may have been written by another process."""
         self._services.owned.add(Ownership(owned.build.app_id, owned.epoch))
         if not owned.build.state.final:

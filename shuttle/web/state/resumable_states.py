@@ -77,7 +77,7 @@ class ResumableState(ResponseBody):
 
 
 class ResumableStates(RootModel[list[ResumableState]]):
-    """Resumable states by their code."""
+    """Resumable states, sorted by their code."""
 
 
 _BLANK: dict[str, Any] = {
