@@ -81,7 +81,7 @@ class Worker:
             self._begin(self._parked.pop(build_uuid))
         known = {*self._parked, *(build.build_uuid for build in self._build_tasks.values())}
         for owned in await self._services.database.run(open_builds, known):
-            self._continue(owned)
+            self._begin_owned(owned)
         for build_uuid in await self._services.database.run(stopping_uuids):
             self._services.signals.wake(build_uuid)
         await self._forwarding.look()
@@ -154,7 +154,7 @@ class Worker:
     async def _begin_found(self, build_uuid: str) -> None:
         owned = await retry_database(partial(self._services.database.run, find_open, build_uuid))
         if owned is not None and build_uuid not in self._runs:
-            self._continue(owned)
+            self._begin_owned(owned)
             self._forwarding.begin(build_uuid)
 
     async def _find(self, build_uuid: str) -> Build | None:
@@ -170,7 +170,7 @@ class Worker:
 
     # --- builds
 
-    def _continue(self, owned: OwnedBuild) -> None:
+    def _begin_owned(self, owned: OwnedBuild) -> None:
         """Begin a build whose log may have been written by another process."""
         self._services.owned.add(Ownership(owned.build.app_id, owned.epoch))
         if not owned.build.state.final:
