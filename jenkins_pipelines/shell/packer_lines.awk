@@ -42,6 +42,7 @@ END {
     read_manifest("manifest.json")
     read_manifest("packer-manifest.json")
   }
+  if (left_out) print "-----> packer lists " (200 + left_out) " results; the build shows the first 200 only."
   write_report()
 }
 
@@ -105,13 +106,18 @@ function end_artifact(field, i) {
     return
   }
   # The null builder makes nothing. Post-processors list the artifact that they were given once more.
-  if (type == "fnoeding.null" || id == "" || (target, id) in listed || references >= 200) return
+  if (type == "fnoeding.null" || id == "" || (target, id) in listed) return
   listed[target, id] = known[id] = 1
   add_reference(type, id)
   if (type ~ /^packer\.(post-processor\.)?docker/) note_docker(id)
 }
 
+# A report has at most 200 references.
 function add_reference(type, id) {
+  if (references == 200) {
+    left_out++
+    return
+  }
   references++
   list = list (references > 1 ? "," : "") "{\"type\":\"" quoted(type) "\",\"location\":\"" quoted(id) "\",\"state\":50}"
 }
@@ -141,7 +147,7 @@ function read_entry(text, first, last, i, type, id, name, has_files) {
     if (type == "file" && !(name in known_file)) print name > (folder "/listed_files")
     known_file[name] = 1
   }
-  if (has_files || type == "null" || id == "" || id in known || references >= 200) return
+  if (has_files || type == "null" || id == "" || id in known) return
   known[id] = 1
   add_reference(one_line(type), id)
 }

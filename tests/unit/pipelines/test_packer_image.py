@@ -118,6 +118,18 @@ async def test_artifacts_that_only_the_manifest_lists_are_reported_too(packer_ag
     assert [one["location"] for one in unchanged.reports["built"]["artifacts"]] == ["eu-west-1:ami-1"]
 
 
+async def test_log_says_how_many_results_a_build_does_not_show(packer_agent: Agent) -> None:
+    packer_agent.program("packer", WRITES_MANIFEST)
+    packer_agent.give("cp")
+    written = manifest(
+        "now", *(manifest_entry("amazon-ebs", f"eu-west-1:ami-{number}", "now") for number in range(202))
+    )
+    api = shuttle(files={"written/manifest.json": written})
+    assert (await run(packer_agent, api)).status == 0
+    assert len(api.reports["built"]["artifacts"]) == 200
+    assert "-----> packer lists 202 results; the build shows the first 200 only.\n" in api.log
+
+
 @pytest.mark.slow
 async def test_images_stay_with_clean_false_and_are_removed_after_a_failed_test(packer_agent: Agent) -> None:
     notes = stand_in(packer_agent, "docker")
