@@ -171,7 +171,7 @@ async def patch_variable(request: web.Request) -> web.StreamResponse:
     return answer(request, _entry(written, row))
 
 
-@describe(replies=NO_CONTENT, errors=(ForbiddenError, NotFoundError, StoreError))
+@describe(replies=NO_CONTENT, errors=(InvalidRequestError, ForbiddenError, NotFoundError, StoreError))
 async def delete_one(request: web.Request) -> web.StreamResponse:
     """`DELETE /-/state/builds/{build}/variables/{key}`."""
     build = await build_in(request)
