@@ -115,7 +115,8 @@ def _new_reference(artifact: ReportedReference) -> NewReference:
 def _check_image(report: Report, build: Build) -> None:
     """Accept an image only from pipelines that make one.
 
-    If the request names destinations, it must be one of these: the user's code can forge reports.
+    A pipeline that needs a destination may only report one of the build's: the user's code can forge reports. packer's
+    template names the image, so the shuttle does not know it.
     """
     if report.image is None and report.digest is None:
         return
