@@ -65,7 +65,7 @@ def _read(tx: Tx, build_uuid: str) -> tuple[list[ArtifactRow], list[VariableRow]
 
 
 def resumable_files(tx: Tx, build_uuid: str) -> list[ArtifactRow]:
-    """The uploaded files of the build that a later build may start from."""
+    """Those uploaded files of the build that are resumable: a later build may start from them."""
     return [
         row for row in references_and_files(tx, build_uuid, ArtifactFilter(resumable=True)) if row.reference is None
     ]

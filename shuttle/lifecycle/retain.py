@@ -74,7 +74,7 @@ class Retention:
                 await self._uploads.delete(build_uuid, holder)
 
     async def _remove_left_spools(self) -> None:
-        """Remove the spools of archived builds that a killed process left, or whose app another replica has taken."""
+        """Remove spools of archived builds: those of a killed process, and those of apps of other replicas."""
         library = self._services.library
         on_disk = await asyncio.to_thread(library.on_disk)
         for first in range(0, len(on_disk), _BATCH_SIZE):

@@ -207,8 +207,8 @@ def _locked_apps(count: int) -> Prepared:
 def _successor(tx: Tx, request: AcceptRequest) -> Accepted | ConflictError | None:
     """The answer if an unfinished build resumes the same build already.
 
-    Two requests to resume one build come one after the other: within a process (so a batch has only one of them), and
-    by the lock of the app among processes.
+    Requests to resume one build are recorded one after the other. In one process `Acceptance.accept_resume` holds a
+    lock, so a batch has only one of them. Other processes wait until the row of the app is unlocked.
     """
     if request.new.resume_from is None:
         return None
