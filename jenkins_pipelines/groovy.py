@@ -42,9 +42,9 @@ def string(text: str) -> str:
         raise PipelineError(f"A string of a pipeline may have {_MOST_STRING_BYTES} bytes at most; split the script.")
     if "\n" not in text:
         return "'" + escaped.replace("'", "\\'") + "'"
-    escaped = escaped.replace("'''", "\\'\\'\\'")
     if escaped.endswith("'"):
         escaped = escaped[:-1] + "\\'"
+    escaped = escaped.replace("'''", "\\'\\'\\'")
     return f"'''{escaped}'''"
 
 

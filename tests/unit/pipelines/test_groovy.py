@@ -4,7 +4,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from jenkins_pipelines import groovy
@@ -46,6 +46,8 @@ def test_known_constructs_occur_in_the_recorded_pipeline() -> None:
 
 
 @settings(deadline=None, derandomize=True)
+@example("\n'''")
+@example("\n\\''''")
 @given(writable)
 def test_any_text_survives_as_groovy_string(text: str) -> None:
     literal = groovy.string(text)
