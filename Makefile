@@ -16,7 +16,7 @@ TESTS = env -u JENKINS_URL tests/in_memory $(BIN)/python -m pytest -n 4 --dist l
   tests/unit tests/contract tests/controller tests/golden tests/service
 
 PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check
-# uv takes less than half of pip's time, with cold caches. It does not read pip's settings: if it cannot install, for instance because the package
+# uv takes less than half of pip's time. It does not read pip's settings: if it cannot install, for instance because the package
 # index is only named there, pip does.
 INSTALL = $(BIN)/uv pip install --quiet --python $(BIN)/python --compile-bytecode --require-hashes -r $(1) \
   || $(PIP) --require-hashes -r $(1)
@@ -56,8 +56,10 @@ format: $(VENV)/.installed-dev
 
 scenarios: $(VENV)/.installed-dev
 	$(COMPILE)
-	@# On two cores, 77 of these tests took 351 s with three workers, and 342 s with five.
-	env -u JENKINS_URL TESTS_SHELLS="dash bash busybox" tests/in_memory $(BIN)/python -m pytest -n 3 --dist loadfile tests/scenarios $(ARGS)
+	@# On two cores, 77 of these tests took 351 s with three workers, and 342 s with five. Those with the mark `long` run up
+	@# to 200 builds: with three workers, other tests missed their time limits.
+	env -u JENKINS_URL TESTS_SHELLS="dash bash busybox" tests/in_memory $(BIN)/python -m pytest \
+	  -n $(if $(findstring --long,$(ARGS)),2,3) --dist loadfile tests/scenarios $(ARGS)
 	@# The tests with the mark `slow`, which `make test` leaves out: each takes more than a second.
 	$(TESTS) -m slow $(ARGS)
 	@# The tests of the supervisor in the shells that `make test` leaves out.
