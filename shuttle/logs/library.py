@@ -40,7 +40,8 @@ class LogLibrary:
     def reader(self, build: Build) -> LogReader:
         """The build's spool; if the build is archived, its archive unless the spool is open and complete.
 
-        An open spool that is not complete never will be: another process has archived the log. Raises SpoolError.
+        If the open spool of an archived build is not complete, another process has archived the log, and the spool
+        stays incomplete. Raises SpoolError.
         """
         spool = self._spools.get(build.build_uuid)
         if build.archived_at is not None and (spool is None or not spool.complete):
@@ -54,9 +55,9 @@ class LogLibrary:
     def recover(self, build: Build) -> None:
         """Keep only the bytes that a checkpoint confirms; call it after a restart, before the first reader.
 
-        A killed process leaves more bytes. A power cut may leave fewer: then the log is written again, and the spool's
-        bytes are shown after they have been compared. The file is cut when it is opened, so that a broken disk fails
-        this build and not the start of the service.
+        A killed process leaves more bytes. A power cut may leave fewer: then the agents send the log again, and the
+        spool's bytes are hidden from readers until they have been compared with it, or until the log ends. The file is
+        cut when it is opened, so that a broken disk fails this build and not the start of the service.
         """
         at = build.checkpoint
         self._confirmed_bytes[build.build_uuid] = len(build.preamble.encode()) if at is None else at.log_offset

@@ -128,8 +128,8 @@ class DirectoryStore:
     def _synced_link(self, path: Path, source: BinaryIO) -> Iterator[Path]:
         """A synced file in `root` with the bytes of `source`, which is the open file at `path`.
 
-        It is a hard link, which costs neither time nor space. The bytes are copied only if the file system has no hard
-        links or the file is on another one.
+        It is a hard link, which costs neither time nor space. The bytes are copied only if no hard link is possible:
+        the file system has none, the file is on another one, or `path` is a symlink.
         """
         written = self._incoming / uuid4().hex
         try:
