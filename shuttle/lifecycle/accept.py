@@ -89,12 +89,14 @@ class Acceptance:
         Raises what `accept` raises, and NotFoundError: there is no build to resume.
         """
         async with self._lock(f"resume {app_id}/{wanted.build_id}"):
+            if build_id is not None and (known := await self._replay(app_id, build_id, content)) is not None:
+                return replace(known, ignored_fields=wanted.ignored_fields)
             parsed = await resumed_request(app_id, wanted, self._services)
             run, same_request = self._services.database.run, self._same_request_as(content)
             assert parsed.resumes is not None  # noqa: S101 - `resumed_request` sets it
-            known = await run(unfinished_successor, parsed.resumes.build_uuid, same_request)
-            if known is not None:
-                return _accepted(known, parsed, replayed=True)
+            successor = await run(unfinished_successor, parsed.resumes.build_uuid, same_request)
+            if successor is not None:
+                return _accepted(successor, parsed, replayed=True)
             if build_id is None:
                 build_id = await run(free_id, app_id, wanted.build_id, "r")
             return await self.accept_parsed(app_id, build_id, parsed, content, standing)
@@ -106,11 +108,22 @@ class Acceptance:
 
         `latest`: with the newest commit of its branch. Raises what `accept` raises.
         """
+        content = canonical_json({"rebuild_of": build.build_uuid, **({"latest": True} if latest else {})})
+        if build_id is not None and (known := await self._replay(build.app_id, build_id, content)) is not None:
+            return known
         parsed = await rebuilt_request(build, self._services, latest=latest)
         if build_id is None:
             build_id = await self._services.database.run(free_id, build.app_id, build.build_id, "b")
-        content = canonical_json({"rebuild_of": build.build_uuid, **({"latest": True} if latest else {})})
         return await self.accept_parsed(build.app_id, build_id, parsed, content, standing)
+
+    async def _replay(self, app_id: str, build_id: str, content: bytes) -> AcceptedBuild | None:
+        """The build that an equal request has recorded; None = the ids are free. Raises ConflictError.
+
+        A repeat is not checked again: the build that it resumes or repeats may have changed, or may be gone.
+        """
+        same_request = self._same_request_as(content)
+        recorded = await self._services.database.run(find_recorded, app_id, build_id, same_request)
+        return None if recorded is None else AcceptedBuild(recorded, True, False, (), ())
 
     async def accept_parsed(
         self, app_id: str, build_id: str, parsed: ParsedRequest, content: bytes, standing: Standing

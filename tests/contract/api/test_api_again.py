@@ -106,6 +106,23 @@ async def test_failed_build_is_resumed_once(shuttle: Shuttle, app: str):
     ]
 
 
+async def test_repeat_of_a_resume_is_answered_while_another_build_resumes_the_same_one(shuttle: Shuttle, app: str):
+    waits = data_url(
+        {"build.sh": '#!/bin/sh\n[ -n "${RESUME_MODE-}" ] || exit 3\n[ $RESUME_FROM_STATE = 20 ] || sleep 600\n'}
+    )
+    await shuttle.submit(f"/{app}/1", source={"url": waits})
+    await shuttle.until(f"/{app}/1", "failed")
+    body = {"resume_from": {"build_id": "1", "state": 20}}
+    first = await shuttle.ask("POST", f"/{app}/next", json=body)
+    await shuttle.until(f"/{app}/next")
+    third = await shuttle.ask("POST", f"/{app}/third", json={"resume_from": {"build_id": "1", "state": 30}})
+    repeat = await shuttle.ask("POST", f"/{app}/next", json=body)
+    assert (third.status, repeat.status, repeat.json) == (200, 200, first.json)
+    assert repeat.headers["Shuttle-Replayed"] == "true"
+    assert (await shuttle.delete(f"/{app}/third")).status == 200
+    await shuttle.until(f"/{app}/third")
+
+
 QUOTA = """#!/bin/sh
 [ -z "${RESUME_MODE-}" ] || exit 0
 curl -fsS -o /dev/null -H "X-API-Key: $BLDST_API_KEY" -H 'Content-Type: application/json' \\
