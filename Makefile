@@ -16,8 +16,8 @@ TESTS = env -u JENKINS_URL tests/in_memory $(BIN)/python -m pytest -n 4 --dist l
   tests/unit tests/contract tests/controller tests/golden tests/service
 
 PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check
-# uv takes less than half of pip's time. It does not read pip's settings: if it cannot install, for instance because the package
-# index is only named there, pip does.
+# uv takes less than half of pip's time. It does not read pip's settings: if it cannot install, for instance because the
+# package index is only named there, pip does.
 INSTALL = $(BIN)/uv pip install --quiet --python $(BIN)/python --compile-bytecode --require-hashes -r $(1) \
   || $(PIP) --require-hashes -r $(1)
 

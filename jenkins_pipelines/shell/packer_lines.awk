@@ -42,7 +42,8 @@ END {
     read_manifest("manifest.json")
     read_manifest("packer-manifest.json")
   }
-  if (left_out) print "-----> packer lists " (200 + left_out) " results; the build shows the first 200 only."
+  listed_results = references + left_out
+  if (left_out) print "-----> packer lists " listed_results " results; the build shows the first " references " only."
   write_report()
 }
 

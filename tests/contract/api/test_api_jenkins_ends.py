@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -24,9 +25,9 @@ async def unmanned(tmp_path_factory: pytest.TempPathFactory, jenkins: Jenkins) -
         yield running
 
 
-async def unclaimed(shuttle: Shuttle, app: str) -> Agent:
+async def unclaimed(shuttle: Shuttle, app: str, **request: Any) -> Agent:
     """The agent of a new build that Jenkins has numbered and that nobody has claimed."""
-    await shuttle.submit(f"/{app}/1")
+    await shuttle.submit(f"/{app}/1", **request)
     await shuttle.until_shown(f"/{app}/1", lambda build: build["jenkins"]["build_number"] == 1)
     return await agent_of(shuttle, f"/{app}/1")
 
@@ -65,6 +66,16 @@ async def prints_until_stopped(agent: Agent, monkeypatch: pytest.MonkeyPatch) ->
     stop_sent = stop_requested(agent.shuttle, monkeypatch)
     async with asyncio.timeout(10):
         await prints_until(asyncio.create_task(stop_sent.wait()), agent)
+
+
+async def aborted_while_it_prints(
+    shuttle: Shuttle, jenkins: Jenkins, app: str, monkeypatch: pytest.MonkeyPatch
+) -> Agent:
+    """The agent of a build that Jenkins has aborted; its supervisor still runs, and has got a stop."""
+    agent = await (await unclaimed(shuttle, app)).begun()
+    jenkins_shows(jenkins, app, result="ABORTED")
+    await prints_until_stopped(agent, monkeypatch)
+    return agent
 
 
 @pytest.fixture(autouse=True)
@@ -123,9 +134,7 @@ async def test_supervisors_end_after_an_abort_in_jenkins_decides(
 async def test_supervisor_that_is_never_silent_gets_a_stop_when_jenkins_ended_the_build(
     unmanned: Shuttle, jenkins: Jenkins, app: str, monkeypatch: pytest.MonkeyPatch
 ):
-    agent = await (await unclaimed(unmanned, app)).begun()
-    jenkins_shows(jenkins, app, result="ABORTED")
-    await prints_until_stopped(agent, monkeypatch)
+    agent = await aborted_while_it_prints(unmanned, jenkins, app, monkeypatch)
     assert (await agent.push(b"word\n")).headers["Shuttle-Stop"] == "over"
     await agent.end(143)
     assert (await unmanned.until(agent.path))["reason"] == "aborted_in_jenkins"
@@ -136,9 +145,7 @@ async def test_stop_counts_if_jenkins_aborted_the_build_before_the_supervisor_en
     unmanned: Shuttle, jenkins: Jenkins, app: str, monkeypatch: pytest.MonkeyPatch
 ):
     """The stop may have caused the abort; the process may have ended with any status because of it."""
-    agent = await (await unclaimed(unmanned, app)).begun()
-    jenkins_shows(jenkins, app, result="ABORTED")
-    await prints_until_stopped(agent, monkeypatch)
+    agent = await aborted_while_it_prints(unmanned, jenkins, app, monkeypatch)
     assert (await unmanned.delete(agent.path)).status == 200
     await agent.end(1)
     assert (await unmanned.until(agent.path))["state"] == "stopped"
@@ -219,14 +226,11 @@ async def test_jenkins_console_is_appended_for_a_branch_without_an_end(unmanned:
 
 async def test_abort_counts_if_a_platform_has_not_begun(unmanned: Shuttle, jenkins: Jenkins, app: str):
     """The branch of the other platform has ended well, and no step has seen the abort."""
-    path = f"/{app}/1"
-    await unmanned.submit(path, platforms=["aws", "gcp"])
-    await unmanned.until_shown(path, lambda build: build["jenkins"]["build_number"] == 1)
-    agent = await agent_of(unmanned, path)
+    agent = await unclaimed(unmanned, app, platforms=["aws", "gcp"])
     assert (await agent.claim(branch="aws")).status == 200
     jenkins_shows(jenkins, app, result="ABORTED")
     await agent.end()
-    assert (await unmanned.until(path))["reason"] == "aborted_in_jenkins"
+    assert (await unmanned.until(agent.path))["reason"] == "aborted_in_jenkins"
 
 
 async def test_waiting_for_has_jenkins_reason_while_no_node_is_free(unmanned: Shuttle, app: str):
