@@ -92,7 +92,7 @@ def builds_with_running_logs(tx: Tx) -> list[Build]:
 
 
 def has_app(tx: Tx, app_id: str) -> bool:
-    """Whether the app is known: a build of it was accepted, or a number assigned."""
+    """Whether the app is known: by an accepted build, an assigned number, or a recorded project."""
     return tx.execute(sa.select(apps.c.app_id).where(apps.c.app_id == app_id)).first() is not None
 
 

@@ -146,7 +146,7 @@ def _start_postgres(stack: AsyncExitStack, screen: Screen) -> str:
     """Start PostgreSQL, and return the URL of its database. It blocks the event loop: nothing else runs yet."""
     from shuttle.cli.demo.postgres import PostgresServer, packaged_programs
 
-    # Not in the demo's own folder, which another user, who runs PostgreSQL if this one is root, cannot enter.
+    # Not in the demo's own folder: if root runs the demo, PostgreSQL runs as the user nobody, who cannot enter it.
     folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="shuttle-demo-postgres-"))
     server = PostgresServer(Path(folder), free_port(), secrets.token_urlsafe(24), packaged_programs())
     stack.callback(server.stop)
