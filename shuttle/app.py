@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -107,6 +107,9 @@ async def shuttle_parts(
         stack.push_async_callback(objects.close)
         probe = ReachabilityProbe(controllers, objects, interval_seconds=settings.shuttle_release_seconds / 2)
         calls = AgentCalls(settings.shuttle_agent_calls_per_second)
+        peer_session = ClientSession(connector=TCPConnector(limit=0, ssl=tls_context(settings.shuttle_ca_file) or True))
+        await stack.enter_async_context(peer_session)
+        peers = Peers(database, PeerSignature(vault.derived_keys("peers"), clock.steady), peer_session)
         membership = Membership(
             database,
             Replica(database.instance, settings.replica_name, replica_url or public_url, __version__, 0, clock.now()),
@@ -115,7 +118,7 @@ async def shuttle_parts(
             heartbeat_seconds=settings.shuttle_heartbeat_seconds,
             lease_seconds=settings.shuttle_lease_seconds,
             release_seconds=settings.shuttle_release_seconds,
-            share_budgets=partial(_share_budgets, controllers, calls, settings),
+            on_look=partial(_note_replicas, controllers, calls, peers, settings),
             reachability=probe.result,
         )
         sinks = StoredSinks(database, vault)
@@ -125,9 +128,6 @@ async def shuttle_parts(
         # Without a limit: each log sink needs a connection for as long as its build runs.
         log_session = outgoing_session(policy, ca_file=settings.shuttle_ca_file, limit=0)
         await stack.enter_async_context(log_session)
-        peer_session = ClientSession(connector=TCPConnector(limit=0, ssl=tls_context(settings.shuttle_ca_file) or True))
-        await stack.enter_async_context(peer_session)
-        peers = Peers(database, PeerSignature(vault.derived_keys("peers"), clock.steady), peer_session)
         library = LogLibrary(
             settings.shuttle_data_dir / "spool", objects, memory_bytes=settings.shuttle_log_memory_bytes
         )
@@ -230,10 +230,13 @@ def _controllers(settings: Settings, lease: Lease) -> Controllers:
     return Controllers(clients, budgets)
 
 
-def _share_budgets(controllers: Controllers, calls: AgentCalls, settings: Settings, replicas: int) -> None:
-    """Each replica uses its part of what the whole service may use."""
-    controllers.polls_per_second = settings.shuttle_jenkins_polls_per_second / replicas
-    calls.calls_per_second = settings.shuttle_agent_calls_per_second / replicas
+def _note_replicas(
+    controllers: Controllers, calls: AgentCalls, peers: Peers, settings: Settings, replicas: Sequence[Replica]
+) -> None:
+    """Use this replica's part of what the whole service may use, and end the requests to replicas that have died."""
+    controllers.polls_per_second = settings.shuttle_jenkins_polls_per_second / len(replicas)
+    calls.calls_per_second = settings.shuttle_agent_calls_per_second / len(replicas)
+    peers.end_calls_except({replica.instance for replica in replicas})
 
 
 async def _end(task: asyncio.Task[None], grace_seconds: float) -> None:

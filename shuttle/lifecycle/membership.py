@@ -48,10 +48,10 @@ class Membership:
         heartbeat_seconds: float,
         lease_seconds: float,
         release_seconds: float,
-        share_budgets: Callable[[int], None],
+        on_look: Callable[[Sequence[Replica]], None],
         reachability: Callable[[], Reachability],
     ) -> None:
-        """`share_budgets` gets the number of replicas, which share the limits of calls per second.
+        """`on_look` gets all replicas that are considered alive, after each look and when one has died.
 
         `reachability` returns what this process can reach. After `release_seconds` without Jenkins and the object store
         it releases its apps, if another replica can reach both.
@@ -63,7 +63,7 @@ class Membership:
         self._heartbeat_seconds = heartbeat_seconds
         self._lease_seconds = lease_seconds
         self._release_seconds = release_seconds
-        self._share_budgets = share_budgets
+        self._on_look = on_look
         self._reachability = reachability
         self._is_released = False
         self._taken_unknown = False
@@ -205,7 +205,7 @@ class Membership:
             unchanged = before is not None and before.counter == replica.counter and not gap
             self._seen[replica.instance] = replica, since if unchanged else now
         self._database.notifies = bool(self._seen)
-        self._share_budgets(len(self.replicas))
+        self._on_look(self.replicas)
 
     async def _remove_dead(self) -> None:
         now = self._clock()
@@ -213,6 +213,7 @@ class Membership:
             if now - since >= self._lease_seconds and await self._database.run(remove_replica, replica):
                 log.warning("a replica is considered dead", name=replica.name, instance=replica.instance)
                 self._seen.pop(replica.instance, None)
+                self._on_look(self.replicas)
 
     async def _take_orphans(self, begin: Callable[[], Awaitable[None]] | None = None) -> None:
         """Take this replica's share of the apps that nobody owns, then what the others have left over."""

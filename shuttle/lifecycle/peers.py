@@ -1,6 +1,7 @@
 """Requests to other replicas: a call that only the owner of an app can answer is passed on to the owner."""
 
-from collections.abc import AsyncIterable, AsyncIterator, Mapping
+import asyncio
+from collections.abc import AsyncIterable, AsyncIterator, Container, Mapping
 from contextlib import asynccontextmanager
 
 import aiohttp
@@ -25,6 +26,7 @@ class Peers:
         self._database = database
         self.signature = signature
         self._session = session
+        self._calls = dict[asyncio.Timeout, str]()
 
     async def owner(self, build_uuid: str) -> Replica | None:
         """The other replica that owns the build's app; None = this process, or nobody. Raises StoreError."""
@@ -44,19 +46,37 @@ class Peers:
         body: AsyncIterable[bytes] | None = None,
         seconds: float = _CALL_SECONDS,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
-        """The answer of the replica. Raises NotOwnerError if it does not answer: another one may own the app now."""
+        """The answer of the replica.
+
+        Raises NotOwnerError if it does not answer within `seconds`, or is considered dead meanwhile: another replica
+        may own the app now.
+        """
         path = f"{PREFIX}/{path_and_query}"
         signed = {**(headers or {}), HEADER: self.signature.sign(method, path)}
-        limits = aiohttp.ClientTimeout(total=seconds, sock_connect=_CONNECT_SECONDS)
+        limits = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_SECONDS)
+        call = asyncio.timeout(seconds)
+        self._calls[call] = owner.instance
         try:
-            async with self._session.request(
-                method,
-                URL(owner.url.rstrip("/") + path, encoded=True),
-                headers=signed,
-                data=body,
-                timeout=limits,
-                allow_redirects=False,
-            ) as answer:
+            async with (
+                call,
+                self._session.request(
+                    method,
+                    URL(owner.url.rstrip("/") + path, encoded=True),
+                    headers=signed,
+                    data=body,
+                    timeout=limits,
+                    allow_redirects=False,
+                ) as answer,
+            ):
                 yield answer
         except (aiohttp.ClientError, TimeoutError, OSError):
             raise NotOwnerError from None
+        finally:
+            del self._calls[call]
+
+    def end_calls_except(self, instances: Container[str]) -> None:
+        """End the requests to all other replicas: those are dead, and a frozen one would not answer for `seconds`."""
+        now = asyncio.get_running_loop().time()
+        for call, instance in self._calls.items():
+            if instance not in instances and not call.expired():
+                call.reschedule(now)

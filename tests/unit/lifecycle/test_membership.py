@@ -83,7 +83,7 @@ class Looks:
         self.owned = OwnedApps()
         self.seconds = 1000.0
         self.dropped: list[str] = []
-        self.counts: list[int] = []
+        self.alive: list[list[str]] = []
         self.reachability = Reachability(0, {"a": 0})
         self.lease = Lease(12, lambda: self.seconds)
         self.membership = Membership(
@@ -94,7 +94,7 @@ class Looks:
             heartbeat_seconds=HEARTBEAT,
             lease_seconds=LEASE,
             release_seconds=60,
-            share_budgets=self.counts.append,
+            on_look=lambda replicas: self.alive.append([replica.name for replica in replicas]),
             reachability=lambda: self.reachability,
         )
         self.membership._clock = lambda: self.seconds
@@ -198,12 +198,18 @@ async def test_work_of_the_own_share_begins_before_the_rest_is_taken(looks: Look
     assert len(looks.database.taken) == 10
 
 
-async def test_budgets_are_shared_by_the_live_replicas(looks: Looks):
+async def test_each_look_says_who_is_alive(looks: Looks):
     await looks.look()
     looks.database.others = []
     await looks.look()
-    assert looks.counts == [2, 1]
+    assert looks.alive == [["a", "b"], ["a"]]
     assert not looks.database.notifies
+
+
+async def test_that_a_replica_has_died_is_said_at_once(looks: Looks):
+    for _ in range(4):
+        await looks.look()
+    assert looks.alive[-2:] == [["a", "b"], ["a"]]
 
 
 @pytest.mark.parametrize("away_seconds", [11, 3600])
