@@ -201,6 +201,7 @@ class Worker:
             task.uncancel()  # the build ended while it waited for staging; the rest needs no staging slot
         except NotOwnerError:
             if self._still_owns(build):
+                log.warning("another replica has taken over an app", app_id=build.app_id)
                 self.drop(build.app_id)
         except UnavailableError as error:
             log.warning("a build waits", build_uuid=build.build_uuid, error=error.message)

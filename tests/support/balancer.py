@@ -1,6 +1,7 @@
 """The balancer of the demo, which can also take replicas out, by their /readyz or on demand."""
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 
@@ -9,6 +10,8 @@ import aiohttp
 from shuttle.cli.demo.balancer import Balancer as PassingBalancer
 
 _PROBE_SECONDS = 0.1
+# As docs/scaling.md recommends; a frozen replica answers no probe.
+_TIMEOUT = aiohttp.ClientTimeout(total=7)
 
 
 class Balancer(PassingBalancer):
@@ -17,6 +20,8 @@ class Balancer(PassingBalancer):
     def __init__(self, ports: Sequence[int]) -> None:
         super().__init__(ports)
         self.out: set[int] = set()
+        # How often each replica was cut off: a probe that was answered before that says nothing.
+        self._cuts: Counter[int] = Counter()
         self.probed = asyncio.Condition()
 
     def is_out(self, port: int) -> bool:
@@ -25,6 +30,7 @@ class Balancer(PassingBalancer):
     def cut(self, port: int) -> None:
         """Take the replica at the port out, and end its connections."""
         self.out.add(port)
+        self._cuts[port] += 1
         for task, used in self._passing.items():
             if used == port:
                 task.cancel()
@@ -45,7 +51,9 @@ class Balancer(PassingBalancer):
         self, port: int, session: aiohttp.ClientSession, ended: asyncio.Event, interval_seconds: float
     ) -> None:
         while not ended.is_set():
+            cuts = self._cuts[port]
             ready = await _is_ready(port, session)
+            ready = ready and self._cuts[port] == cuts
             async with self.probed:
                 (self.out.discard if ready else self.out.add)(port)
                 self.probed.notify_all()
@@ -62,9 +70,9 @@ class Balancer(PassingBalancer):
 
 async def _is_ready(port: int, session: aiohttp.ClientSession) -> bool:
     try:
-        async with session.get(f"http://127.0.0.1:{port}/readyz") as response:
+        async with session.get(f"http://127.0.0.1:{port}/readyz", timeout=_TIMEOUT) as response:
             return response.status == 200
-    except aiohttp.ClientError:
+    except (aiohttp.ClientError, TimeoutError):
         return False
 
 

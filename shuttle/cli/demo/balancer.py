@@ -67,7 +67,10 @@ class Balancer:
             port = self.ports[(first + index) % len(self.ports)]
             if not self.is_out(port):
                 with suppress(OSError):
-                    return port, *await asyncio.open_connection("127.0.0.1", port)
+                    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+                    if not self.is_out(port):  # it may have been taken out meanwhile
+                        return port, reader, writer
+                    writer.close()
         return None
 
 

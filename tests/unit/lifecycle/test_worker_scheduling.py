@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from shuttle.build import Ending, State
 from shuttle.clock import Anchor, read_boot
-from shuttle.errors import BusyError, ObjectStoreError, OutcomeUnknownError, ShuttleError, StoreError
+from shuttle.errors import BusyError, NotOwnerError, ObjectStoreError, OutcomeUnknownError, ShuttleError, StoreError
 from shuttle.store.accept import record_all
 from shuttle.store.apps import mark_app_deleted
 from shuttle.store.builds import unfinished_uuids
@@ -85,6 +86,21 @@ async def test_a_build_starts_although_the_answer_to_its_slot_grant_was_lost(
         assert (await shuttle.delete("/one/1")).status == 200
         await shuttle.until_shown("/two/1", lambda build: "Jenkins" in (build["waiting_for"] or ""))
     assert len(granted) == 1
+
+
+async def test_a_build_whose_app_another_replica_has_taken_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    async def not_owned(*_: Any) -> None:
+        raise NotOwnerError
+
+    async with running_shuttle(tmp_path) as shuttle:
+        monkeypatch.setattr("shuttle.worker.pursue", not_owned)
+        dropped = asyncio.Event()
+        shuttle.services.owned.subscribe(lambda _: dropped.set())
+        with capture_logs() as logs:
+            await shuttle.submit("/one/1")
+            async with asyncio.timeout(5):
+                await dropped.wait()
+    assert {"event": "another replica has taken over an app", "app_id": "one", "log_level": "warning"} in logs
 
 
 async def test_a_recorded_build_runs_although_its_request_was_answered_503(
