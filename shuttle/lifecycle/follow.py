@@ -52,7 +52,8 @@ async def _until_ended(build: Build, services: Services) -> Ending:
     """
     backoff = Backoff(build.build_uuid, services)
     build_log = await backoff.until(lambda: services.logs.open(build.build_uuid), "the log")
-    assert build_log is not None  # noqa: S101 - claimed and not final
+    if build_log is None:  # another replica has ended the build while this one was frozen
+        raise NotOwnerError
     watch = JenkinsWatch(build, build_log, services)
     pause_seconds = _FIRST_POLL_SECONDS
     with services.signals.listen(build.build_uuid) as listener:

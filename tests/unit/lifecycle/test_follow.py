@@ -15,6 +15,7 @@ from shuttle.lifecycle.stop import stop_build
 from shuttle.logs.spool import SpoolError
 from shuttle.store.agent import Failure, record_report
 from shuttle.store.claims import NewClaim, claim_build
+from shuttle.store.transitions import finish_build
 from tests.unit.lifecycle.one_build import NUMBER, OneBuild
 
 DOWN = JenkinsUnavailableError("Jenkins is out of reach.")
@@ -85,6 +86,14 @@ async def test_lost_app_ends_the_task_and_further_pushes_are_for_the_new_owner(
 
 
 # --- by the supervisor
+
+
+async def test_task_of_a_replica_that_was_frozen_ends_if_the_new_owner_has_ended_the_build(one: OneBuild):
+    await one.running()
+    before = await one.row()
+    await one.services.database.run(finish_build, one.build_uuid, Ending(State.SUCCEEDED))
+    with pytest.raises(NotOwnerError):
+        await follow(before, one.services)
 
 
 @pytest.mark.parametrize("settings", [NEVER_SILENT])
