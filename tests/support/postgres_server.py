@@ -78,7 +78,8 @@ class Standby(PostgresServer):
 
     def _create(self, secret: Path) -> None:
         url = f"{self._primary.url()}?application_name=standby"
-        self._call("pg_basebackup", f"--dbname={url}", f"--pgdata={self._data}", "--write-recovery-conf", "--no-sync")
+        options = ("--write-recovery-conf", "--no-sync", "--checkpoint=fast")  # a spread checkpoint takes 90 s
+        self._call("pg_basebackup", f"--dbname={url}", f"--pgdata={self._data}", *options)
 
     def start(self) -> None:
         super().start()
