@@ -110,7 +110,7 @@ class Dispatcher:
             else:
                 await self._lease.held()  # then the outbox is read again: another replica may own the app
         except Exception:  # noqa: BLE001 - logged, and the other deliveries continue
-            # An internal error: the delivery stays due. It keeps its connection for a while, as a pause.
+            # An internal error: the delivery stays due. Until this pause is over, its receiver counts as busy.
             _log.exception("a delivery failed unexpectedly", delivery_id=delivery.delivery_id)
             await self._sleep(_FAULT_PAUSE_SECONDS)
         finally:

@@ -212,7 +212,7 @@ class JenkinsClient:
     # --- the controller itself
 
     async def check(self) -> None:
-        """Check the user, and the permission to create jobs by a request that cannot create one.
+        """Check the user and the permission to create jobs. The request that checks the permission creates no job.
 
         Other missing permissions become known only when a command needs them: recent refusals are remembered and raised
         here. A missing Run/Update is not, because builds run without descriptions as well.

@@ -15,7 +15,7 @@ def repaired(text: bytes) -> bytes:
 
 
 def _runs_beyond_ascii(text: bytes) -> Iterator[bytes]:
-    """The longest runs of blocks that are not ASCII. No character extends into an ASCII block."""
+    """The blocks that are not ASCII, adjacent ones joined. No character extends beyond its run."""
     start = None
     for at in range(0, len(text), _BLOCK_BYTES):
         if text[at : at + _BLOCK_BYTES].isascii():

@@ -1,4 +1,7 @@
-"""The demo's servers: the emulated Jenkins and the shuttles in processes of their own, the others in this process."""
+"""The demo's servers.
+
+The emulated Jenkins, the shuttles and PostgreSQL are processes of their own; the others run in this process.
+"""
 
 import secrets
 import tempfile

@@ -143,7 +143,7 @@ async def _start(replica: Replica) -> None:
 
 
 def _start_postgres(stack: AsyncExitStack, screen: Screen) -> str:
-    """Start PostgreSQL, and return the URL of its database. It blocks the event loop: nothing else runs yet."""
+    """Start PostgreSQL, and return the URL of its database. It blocks the event loop: no build needs it yet."""
     from shuttle.cli.demo.postgres import PostgresServer, packaged_programs
 
     # Not in the demo's own folder: if root runs the demo, PostgreSQL runs as the user nobody, who cannot enter it.
