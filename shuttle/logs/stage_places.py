@@ -2,7 +2,7 @@
 
 from bisect import insort
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 
@@ -56,12 +56,15 @@ class StagePlaces:
     def add(self, mark: StageMark, taken: int) -> None:
         """Add a mark of a stream of which `taken` raw bytes have arrived.
 
-        The mark has no effect if the stream's unfinished line begins after it, or begins at it and has bytes already:
-        then the mark's place is recorded, or can no longer be found.
+        A mark is late if the stream's unfinished line begins after it, or begins at it and has bytes already. Then its
+        place is recorded, or can no longer be found. A late beginning has no effect. A late end counts from here on,
+        unless its place is recorded: the stage has a few lines too many, instead of all to the end of the log.
         """
         (self._open.discard if mark.is_end else self._open.add)(mark.position)
         if mark.raw_offset < self._line_start or (mark.raw_offset == self._line_start < taken):
-            return
+            if not mark.is_end:
+                return
+            mark = replace(mark, raw_offset=self._line_start)
         insort(self._ahead, mark)
         self._reach()
 

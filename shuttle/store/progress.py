@@ -76,7 +76,8 @@ _UNSET: dict[str, Any] = {column.name: None for column in states.c} | {"branch":
 _INSERT = Prepared(states.insert().inline(), tuple(_UNSET))
 _of_state = (states.c.build_uuid == sa.bindparam("uuid"), states.c.position == sa.bindparam("at"))
 _SET_START = states.update().where(*_of_state).values(log_start=sa.bindparam("log_offset"))
-_SET_STOP = states.update().where(*_of_state).values(log_stop=sa.bindparam("log_offset"))
+# The end of a stage whose place is recorded is found again when a log is reopened, at a later offset.
+_SET_STOP = states.update().where(*_of_state, states.c.log_stop.is_(None)).values(log_stop=sa.bindparam("log_offset"))
 
 
 def record_stage_event(tx: Tx, build_uuid: str, event: StageEvent) -> int | None:

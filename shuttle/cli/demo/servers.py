@@ -43,7 +43,7 @@ async def start_servers(stack: AsyncExitStack, screen: Screen, *, kafka: bool, r
         home = Path(tempfile.mkdtemp(prefix="demo-", dir=".data"))
     except OSError as error:
         raise CommandError(f"The demo cannot write its files to .data here: {error.strerror}.") from None
-    screen.line(f"Everything of this demo is in {home}", style="bold")
+    screen.line(f"The files of this demo are in {home}", style="bold")
     receiver = _receiver(screen, shows_log=not replicas)
     await receiver.start()
     stack.push_async_callback(receiver.close)

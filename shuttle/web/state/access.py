@@ -50,7 +50,10 @@ def _check(gate: Gate, request: web.Request, needed: Standing, build: Build | No
         return Standing.CONTROLLER
     known = [standing for token in _tokens_in(request) if (standing := gate.standing_of(token)) is not None]
     if not known and build is not None:
-        raise ForbiddenError("The state token of a build opens only the record of this build.")
+        raise ForbiddenError(
+            "The state token of a build opens only the records of this build, of its children, and of the build that it"
+            " resumes."
+        )
     if not known:
         raise UnauthorizedError(
             "Authentication required. Use Bearer token or X-API-Key.", headers={"WWW-Authenticate": _CHALLENGE}

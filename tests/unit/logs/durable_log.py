@@ -69,7 +69,9 @@ class DurableLog:
         if changes is not None:
             segments, self.checkpoint = changes
             self.segments |= {segment.position: segment for segment in segments}
-            self.places |= {(place.position, place.is_end): place.log_offset for place in writer.places()}
+            for place in writer.places():
+                if not place.is_end or (place.position, True) not in self.places:
+                    self.places[place.position, place.is_end] = place.log_offset
         spool.show(writer.offset)
 
 

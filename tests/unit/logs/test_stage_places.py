@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from shuttle.logs.stage_places import StageMark
 from shuttle.logs.writer import LogWriter
-from tests.unit.logs.durable_log import BRANCHES, LEFT, MAIN, PREAMBLE, RIGHT, DurableLog, send, written
+from tests.unit.logs.durable_log import BRANCHES, LEFT, MAIN, RIGHT, DurableLog, send, written
 
 
 @pytest.fixture
@@ -82,19 +82,31 @@ def test_a_stage_without_an_end_ends_with_its_stream(durable: DurableLog):
     assert slices(durable) == {1: b"[left] left\n[left] unfinished"}
 
 
-def test_a_boundary_reported_after_the_bytes_that_follow_it_has_no_place(durable: DurableLog):
+def test_a_beginning_reported_after_the_bytes_that_follow_it_has_no_place(durable: DurableLog):
+    writer, spool = durable.writer()
+    send(writer, MAIN, b"one\ntwo\nthr")
+    durable.mark(writer, MAIN, begin(2, 8))
+    durable.mark(writer, MAIN, begin(3, 9))
+    send(writer, MAIN, b"one\ntwo\nthree\n")
+    durable.mark(writer, MAIN, end(3, 14))
+    durable.commit(writer, spool)
+    assert slices(durable) == {3: b""}
+    assert (2, False) not in durable.places
+
+
+def test_an_end_reported_after_the_bytes_that_follow_it_counts_from_then_on(durable: DurableLog):
     writer, spool = durable.writer()
     durable.mark(writer, MAIN, begin(1, 0))
     send(writer, MAIN, b"one\ntwo\nthr")
     durable.mark(writer, MAIN, end(1, 4))
-    durable.mark(writer, MAIN, begin(2, 8))
-    durable.mark(writer, MAIN, begin(3, 9))
-    send(writer, MAIN, b"one\ntwo\nthree\n")
+    durable.mark(writer, MAIN, begin(2, 11))
+    send(writer, MAIN, b"one\ntwo\nthree\nfour\n")
     durable.commit(writer, spool)
-    assert durable.places == {(1, False): len(PREAMBLE), (3, False): len(PREAMBLE) + len("one\ntwo\nthree\n")}
-    durable.mark(writer, MAIN, end(3, 14))
+    writer, spool = durable.writer()
+    send(writer, MAIN, b"one\ntwo\nthree\nfour\nfive\n")
+    writer.finish()
     durable.commit(writer, spool)
-    assert slices(durable) == {3: b""}
+    assert slices(durable) == {1: b"one\ntwo\n", 2: b"four\nfive\n"}
 
 
 def test_a_stage_begins_after_the_unfinished_line_of_another_stream(durable: DurableLog):
