@@ -90,11 +90,13 @@ class LogPieces:
 
         Raises:
             ObjectStoreError, StoreError: retry later. SpoolError: the spool cannot be written.
+            NotOwnerError: the app was lost meanwhile; the object store may not have answered yet.
         """
         owned = self._owned.ownership(build.app_id)
         if not self._enabled or build.claimed_at is None or build.archived_at is not None or owned is None:
             return StoredPieces()
-        async with self._restoring.setdefault(build.build_uuid, asyncio.Lock()):
+        lock = self._restoring.setdefault(build.build_uuid, asyncio.Lock())
+        async with self._owned.while_owned(build.app_id), lock:
             stored = await self._database.run(stored_pieces, build.build_uuid)
             # Read again, because the owner may have changed meanwhile: a restore for the earlier epoch would delete the
             # bytes that were written since then.

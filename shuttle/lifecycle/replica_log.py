@@ -1,7 +1,7 @@
 """The log of a build wherever it is written: in this process, by another replica, or archived."""
 
 import asyncio
-from contextlib import suppress
+from contextlib import AbstractAsyncContextManager, nullcontext, suppress
 from urllib.parse import urlencode
 
 from shuttle.build import Build
@@ -41,7 +41,6 @@ class ReplicaLog:
         self._block_offset = 0
         self._local: LogReader | None = None
         self._local_epoch: int | None = None
-        self._is_archived = False
         self.size_bytes = 0
         self.complete = False
 
@@ -90,7 +89,9 @@ class ReplicaLog:
 
         While another process owned the app, it may have archived the log; then the spool here no longer grows.
         """
-        return self._local is not None and (self._is_archived or self._epoch == self._local_epoch is not None)
+        return self._local is not None and (
+            self._build.archived_at is not None or self._epoch == self._local_epoch is not None
+        )
 
     @property
     def _epoch(self) -> int | None:
@@ -101,14 +102,14 @@ class ReplicaLog:
         if not self._is_local:
             epoch = self._epoch
             build = await self._services.current(self._build)
-            self._is_archived = build.archived_at is not None
-            if not self._is_archived and epoch is None:
-                raise NotOwnerError
-            self._local, self._local_epoch = await self._services.logs.reader(build), epoch
-        reader = self._local
-        assert reader is not None  # noqa: S101 - set just above
-        block = await read_or_wait(reader, offset, limit_bytes, wait_seconds)
-        self.size_bytes, self.complete = max(self.size_bytes, reader.size_bytes), reader.complete
+            async with while_readable(build, self._services):
+                reader = await self._services.logs.reader(build)
+            self._build, self._local, self._local_epoch = build, reader, epoch
+        local = self._local
+        assert local is not None  # noqa: S101 - set just above
+        async with while_readable(self._build, self._services):
+            block = await read_or_wait(local, offset, limit_bytes, wait_seconds)
+        self.size_bytes, self.complete = max(self.size_bytes, local.size_bytes), local.complete
         return block
 
     async def _ask_peer(self, owner: Replica, offset: int, limit_bytes: int, wait_seconds: float) -> bytes:
@@ -123,6 +124,11 @@ class ReplicaLog:
         if wait_seconds:
             await asyncio.sleep(_POLL_SECONDS)
         return block
+
+
+def while_readable(build: Build, services: Services) -> AbstractAsyncContextManager[None]:
+    """End the block with NotOwnerError when the app is lost, because the log then grows in another process only."""
+    return nullcontext() if build.archived_at is not None else services.owned.while_owned(build.app_id)
 
 
 async def read_or_wait(reader: LogReader, offset: int, limit_bytes: int, wait_seconds: float) -> bytes:

@@ -10,7 +10,7 @@ from aiohttp import web
 
 from shuttle.errors import InvalidRequestError, NotFoundError, NotOwnerError
 from shuttle.lifecycle.peers import PREFIX
-from shuttle.lifecycle.replica_log import MAX_BLOCK_BYTES, WAIT_SECONDS, read_or_wait
+from shuttle.lifecycle.replica_log import MAX_BLOCK_BYTES, WAIT_SECONDS, read_or_wait, while_readable
 from shuttle.peer_signature import HEADER
 from shuttle.store.builds import find_build
 from shuttle.web import SERVICES, Handler, agent, agent_log, agent_results
@@ -74,10 +74,9 @@ async def get_log(request: web.Request) -> web.StreamResponse:
     build = await services.database.run(find_build, request.match_info["build_uuid"].lower())
     if build is None:
         raise NotFoundError("There is no such build.")
-    if build.archived_at is None and build.app_id not in services.owned:
-        raise NotOwnerError
-    reader = await services.logs.reader(build)
-    block = await read_or_wait(reader, int(offset), min(int(limit), MAX_BLOCK_BYTES), min(wait, WAIT_SECONDS))
+    async with while_readable(build, services):
+        reader = await services.logs.reader(build)
+        block = await read_or_wait(reader, int(offset), min(int(limit), MAX_BLOCK_BYTES), min(wait, WAIT_SECONDS))
     headers = {
         "Shuttle-Log-Size": str(reader.size_bytes),
         "Shuttle-Log-Complete": "true" if reader.complete else "false",

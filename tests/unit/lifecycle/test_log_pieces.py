@@ -3,7 +3,7 @@
 import asyncio
 import shutil
 from collections.abc import AsyncIterator
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
@@ -471,6 +471,32 @@ async def test_restore_waits_for_an_object_store_that_is_away(one: OneBuild):
     again = await recovered(one)
     with Away(one), pytest.raises(ObjectStoreError):
         await again.services.logs.open(one.build_uuid)
+    assert (await opened(again)).wanted((await opened(again)).claims[0], "main") == 4
+
+
+@pytest.mark.parametrize("open_by", ["agent", "reader"])
+async def test_restore_ends_at_once_when_the_app_is_lost(open_by: str, one: OneBuild, monkeypatch: pytest.MonkeyPatch):
+    """The object store hangs, but only for this replica: the next owner can already answer agents and readers."""
+    build = await one.running()
+    await ended(await opened(one), b"one\n")
+    again, reading = await recovered(one), asyncio.Event()
+    logs, owned = again.services.logs, again.services.owned
+
+    @asynccontextmanager
+    async def hanging(*_: object) -> AsyncIterator[None]:
+        reading.set()
+        await asyncio.Event().wait()
+        yield
+
+    monkeypatch.setattr(one.services.objects, "open", hanging)
+    opening = asyncio.ensure_future(logs.open(one.build_uuid) if open_by == "agent" else logs.reader(build))
+    async with asyncio.timeout(5):
+        await reading.wait()
+        owned.drop("app")
+        with pytest.raises(NotOwnerError):
+            await opening
+    monkeypatch.undo()
+    owned.add(Ownership("app", 3))
     assert (await opened(again)).wanted((await opened(again)).claims[0], "main") == 4
 
 

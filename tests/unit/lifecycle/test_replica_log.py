@@ -1,11 +1,14 @@
 """The log of a build whose app has another owner, or has had one meanwhile."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import pytest_asyncio
+from aiohttp import web
+from aiohttp.test_utils import make_mocked_request
 
 from shuttle.build import Build, State
 from shuttle.errors import NotOwnerError
@@ -15,6 +18,8 @@ from shuttle.logs import LogReader
 from shuttle.objects.names import log_object
 from shuttle.store.fence import Ownership
 from shuttle.store.tables import builds
+from shuttle.web import SERVICES
+from shuttle.web.peers import get_log
 from tests.unit.lifecycle.one_build import OneBuild, one_build
 
 HERE = b"-----> Source\none\n"
@@ -71,6 +76,37 @@ async def test_a_reader_finds_the_end_of_a_log_that_was_archived_while_the_app_w
     assert await reader.read(0, 100) == HERE
     await archived_by_another_replica(one, tmp_path)
     assert await rest_of(reader) == b"two\n"
+
+
+async def until_waited_for(one: OneBuild) -> None:
+    """Wait until a reader waits for more bytes of the spool."""
+    while not one.services.library.spool(one.build_uuid)._waiting:
+        await asyncio.sleep(0)
+
+
+async def test_another_replica_that_waits_for_more_is_answered_as_soon_as_the_app_is_lost(one: OneBuild):
+    await written_here(one)
+    app = web.Application()
+    app[SERVICES] = one.services
+    path, build = f"/log?offset={len(HERE)}&limit=100&wait=10", {"build_uuid": one.build_uuid}
+    waiting = asyncio.ensure_future(get_log(make_mocked_request("GET", path, match_info=build, app=app)))
+    await until_waited_for(one)
+    one.services.owned.drop("app")
+    async with asyncio.timeout(5):
+        with pytest.raises(NotOwnerError):
+            await waiting
+
+
+async def test_a_reader_that_waits_for_more_follows_the_log_as_soon_as_the_app_is_lost(one: OneBuild, tmp_path: Path):
+    """Before, it waited for 10 s for bytes that another replica had already written."""
+    reader = ReplicaLog(await written_here(one), one.services)
+    await reader.refresh()
+    waiting = asyncio.create_task(reader.grown_beyond(len(HERE)))
+    await until_waited_for(one)
+    async with asyncio.timeout(5):
+        await archived_by_another_replica(one, tmp_path)
+        await waiting
+    assert await reader.read(len(HERE), 100) == b"two\n"
 
 
 async def test_a_log_does_not_stay_open_whose_app_is_lost_while_it_is_opened(
