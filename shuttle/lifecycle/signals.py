@@ -19,6 +19,7 @@ class Signals:
         # A request was answered 503, and it is unknown whether its transaction was committed.
         self.unanswered = asyncio.Event()
         self._job_locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._source_locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._changed: set[str] = set()
 
     def wake(self, build_uuid: str) -> None:
@@ -46,6 +47,10 @@ class Signals:
     def job_lock(self, job_name: str) -> asyncio.Lock:
         """The lock of a Jenkins job: hold it to prepare and trigger the job, or to remove it."""
         return self._job_locks.setdefault(job_name, asyncio.Lock())
+
+    def source_lock(self, build_uuid: str) -> asyncio.Lock:
+        """The lock of a build's local source: hold it to make the file again."""
+        return self._source_locks.setdefault(build_uuid, asyncio.Lock())
 
     def listen(self, build_uuid: str) -> "Listener":
         """A listener for changes of the build from now on; use it in a `with` statement."""

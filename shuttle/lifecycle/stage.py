@@ -191,15 +191,24 @@ async def normalized_source(build: Build, services: Services) -> Path:
         ObjectStoreError, LocalDiskError: retry later.
     """
     path = normalized_path(build, services)
-    async with services.normalizing:
+    # The agents of a build's platforms ask at the same time.
+    async with services.signals.source_lock(build.build_uuid):
         if not path.exists():
             if build.staged_at is None or build.source.sha256 is None:
                 raise ObjectNotFoundError("This build has no stored source.")
-            original = path.with_suffix(".again")
-            await copy_object(services.objects, source_object(build.build_uuid), original)
-            await normalize(original, path, _limits(services))
-            original.unlink(missing_ok=True)
+            await _normalize_again(build, path, services)
     return path
+
+
+async def _normalize_again(build: Build, path: Path, services: Services) -> None:
+    original = path.with_suffix(".again")
+    try:
+        # Outside the semaphore: an object store that hangs for this replica would hold up the checks of other sources.
+        await copy_object(services.objects, source_object(build.build_uuid), original)
+        async with services.normalizing:
+            await normalize(original, path, _limits(services))
+    finally:
+        original.unlink(missing_ok=True)
 
 
 def forget_local_source(build: Build, services: Services) -> None:

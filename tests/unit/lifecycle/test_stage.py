@@ -1,19 +1,21 @@
 """Staging: which errors are retried and for how long, and which end the build."""
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
 
-from shuttle.build import Build, StopCause
+from shuttle.build import Build, SourceFacts, StopCause
 from shuttle.errors import BuildFailedError, LocalDiskError, ObjectStoreError, RetryLaterError, UnavailableError
-from shuttle.lifecycle.stage import stage
+from shuttle.lifecycle.stage import normalized_path, normalized_source, stage
 from shuttle.lifecycle.stop import stop_build
 from shuttle.objects.names import source_object
 from shuttle.sources import FetchedSource, SourceLimits
 from shuttle.sources.kinds.http import HttpSource
 from shuttle.store.transitions import begin_staging
+from tests.support.product import archive
 from tests.unit.lifecycle.one_build import OneBuild
 
 DOWN = UnavailableError("https://example.org/a.tgz answers 503.")
@@ -175,3 +177,36 @@ async def test_ended_build_is_not_staged(one: OneBuild, source: Source):
     await stop_build(one.build_uuid, StopCause.STOPPED, one.services)
     assert await staged(one) is None
     assert source.fetches == 0
+
+
+async def test_agents_that_ask_for_the_same_source_at_the_same_time_all_get_it(one: OneBuild, tmp_path: Path):
+    """Before, each made the file again, and they wrote the same temporary files: most of them got an error."""
+    build = await with_stored_source(one, tmp_path)
+    several = replace(one.services, normalizing=asyncio.Semaphore(3))
+    paths = await asyncio.gather(*(normalized_source(build, several) for _ in range(3)))
+    assert paths == [normalized_path(build, one.services)] * 3
+    assert [path.name for path in paths[0].parent.iterdir()] == [paths[0].name]
+
+
+async def test_an_object_store_that_hangs_does_not_hold_up_the_checks_of_other_sources(
+    one: OneBuild, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    build, reading = await with_stored_source(one, tmp_path), asyncio.Event()
+
+    async def hang(*_: object) -> None:
+        reading.set()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr("shuttle.lifecycle.stage.copy_object", hang)
+    asking = asyncio.create_task(normalized_source(build, one.services))
+    await reading.wait()
+    assert not one.services.normalizing.locked()
+    asking.cancel()
+
+
+async def with_stored_source(one: OneBuild, folder: Path) -> Build:
+    """The running build, on a replica that has its source in the object store only."""
+    build = await one.running()
+    (folder / "source").write_bytes(archive({"build.sh": "true"}))
+    await one.services.objects.put(source_object(one.build_uuid), folder / "source", content_type="application/gzip")
+    return replace(build, source=SourceFacts("00" * 32, 1, "application/gzip"))
