@@ -41,6 +41,8 @@ class ReplicaLog:
         self._block_offset = 0
         self._local: LogReader | None = None
         self._local_epoch: int | None = None
+        # Kept between calls: a caller that follows a log limits each wait, too.
+        self._unreadable_since: float | None = None
         self.size_bytes = 0
         self.complete = False
 
@@ -69,19 +71,25 @@ class ReplicaLog:
     async def _ask(self, offset: int, limit_bytes: int, wait_seconds: float) -> bytes:
         """The bytes from `offset`, from the process that has the log; waits while the app gets another owner."""
         clock = asyncio.get_running_loop().time
-        ends_at = clock() + _LONGEST_CHANGE_SECONDS
         while True:
+            began_at = clock()
             try:
-                if self._is_local:
-                    return await self._read_here(offset, limit_bytes, wait_seconds)
-                owner = await self._services.peers.owner(self._build.build_uuid)
-                if owner is not None:
-                    return await self._ask_peer(owner, offset, limit_bytes, wait_seconds)
-                return await self._read_here(offset, limit_bytes, wait_seconds)
+                block = await self._ask_once(offset, limit_bytes, wait_seconds)
             except (UnavailableError, NotOwnerError):
-                if clock() > ends_at:
+                if self._unreadable_since is None:
+                    self._unreadable_since = began_at
+                if clock() - self._unreadable_since > _LONGEST_CHANGE_SECONDS:
                     raise
+            else:
+                self._unreadable_since = None
+                return block
             await asyncio.sleep(_RETRY_SECONDS)
+
+    async def _ask_once(self, offset: int, limit_bytes: int, wait_seconds: float) -> bytes:
+        owner = None if self._is_local else await self._services.peers.owner(self._build.build_uuid)
+        if owner is not None:
+            return await self._ask_peer(owner, offset, limit_bytes, wait_seconds)
+        return await self._read_here(offset, limit_bytes, wait_seconds)
 
     @property
     def _is_local(self) -> bool:
@@ -109,6 +117,8 @@ class ReplicaLog:
         assert local is not None  # noqa: S101 - set just above
         async with while_readable(self._build, self._services):
             block = await read_or_wait(local, offset, limit_bytes, wait_seconds)
+            if wait_seconds and not block and not local.complete and not self._services.lease.is_held:
+                raise NotOwnerError  # without the database nothing is written here, and another replica may own the app
         self.size_bytes, self.complete = max(self.size_bytes, local.size_bytes), local.complete
         return block
 

@@ -2,6 +2,8 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,8 @@ from aiohttp.test_utils import make_mocked_request
 
 from shuttle.build import Build, State
 from shuttle.errors import NotOwnerError
-from shuttle.lifecycle import build_logs
+from shuttle.lease import Lease
+from shuttle.lifecycle import build_logs, replica_log
 from shuttle.lifecycle.replica_log import ReplicaLog
 from shuttle.logs import LogReader
 from shuttle.objects.names import log_object
@@ -107,6 +110,43 @@ async def test_a_reader_that_waits_for_more_follows_the_log_as_soon_as_the_app_i
         await archived_by_another_replica(one, tmp_path)
         await waiting
     assert await reader.read(len(HERE), 100) == b"two\n"
+
+
+async def test_a_follower_is_not_held_for_ever_by_a_replica_that_lost_the_app(
+    one: OneBuild, monkeypatch: pytest.MonkeyPatch
+):
+    """Each of its waits is shorter than the time for which a reader is held while an app changes hands."""
+    monkeypatch.setattr(replica_log, "_LONGEST_CHANGE_SECONDS", 0.1)
+    monkeypatch.setattr(replica_log, "_RETRY_SECONDS", 0.01)
+    reader = ReplicaLog(await written_here(one), one.services)
+    await reader.refresh()
+    one.services.owned.drop("app")
+    async with asyncio.timeout(5):
+        with pytest.raises(NotOwnerError):
+            await followed_with_limits(reader, 0.05)
+
+
+async def test_a_follower_is_not_held_for_ever_by_a_replica_without_lease(
+    one: OneBuild, monkeypatch: pytest.MonkeyPatch
+):
+    """It has lost the database, so it does not know that another replica has taken the app and goes on with the log."""
+    monkeypatch.setattr(replica_log, "_LONGEST_CHANGE_SECONDS", 0.1)
+    monkeypatch.setattr(replica_log, "WAIT_SECONDS", 0.01)
+    monkeypatch.setattr(replica_log, "_RETRY_SECONDS", 0.01)
+    reader = ReplicaLog(await written_here(one), replace(one.services, lease=Lease(12)))
+    await reader.refresh()
+    assert await reader.read(0, 100) == HERE
+    async with asyncio.timeout(5):
+        with pytest.raises(NotOwnerError):
+            await followed_with_limits(reader, 1)
+
+
+async def followed_with_limits(reader: LogReader, seconds: float) -> None:
+    """Wait for more after HERE again and again, each time for at most so many seconds."""
+    while True:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await reader.grown_beyond(len(HERE))
 
 
 async def test_a_log_does_not_stay_open_whose_app_is_lost_while_it_is_opened(
