@@ -22,6 +22,9 @@ _RELEASES_AHEAD = 1
 _TRY_LOCK = "SELECT pg_try_advisory_xact_lock(7308338842194436453)"
 _LOCK_SECONDS = 5.0
 _LOCK_POLL_SECONDS = 0.1
+# Much longer than a migration takes between two statements. A process that is suspended in between would keep whole
+# tables locked, and hold up all replicas.
+_IDLE_SECONDS = 10.0
 
 
 def bring_postgres_up_to_date(url: str) -> str:
@@ -35,13 +38,13 @@ def bring_postgres_up_to_date(url: str) -> str:
         SettingsError: the schema is more than one release ahead of this version.
     """
     migrations = Migrations()
-    engine = migration_engine(url)
+    engine, steps = migration_engine(url), migration_engine(url, idle_seconds=_IDLE_SECONDS)
     try:
         with engine.connect() as connection:
             schema = read_schema(connection)
         if schema.revision == migrations.head:
             return migrations.head
-        with _only_one(engine), engine.connect() as connection:
+        with _only_one(engine), steps.connect() as connection:
             with connection.begin():
                 schema = read_schema(connection)
             if schema.revision is not None and not migrations.know(schema):
@@ -52,13 +55,14 @@ def bring_postgres_up_to_date(url: str) -> str:
         return migrations.head
     finally:
         engine.dispose()
+        steps.dispose()
 
 
-def migration_engine(url: str) -> sa.Engine:
+def migration_engine(url: str, *, idle_seconds: float = 0) -> sa.Engine:
     """An engine for migrations: no transaction of it waits long for a lock, because others would queue behind it.
 
     A statement outside of a transaction, which makes an index without blocking anybody, may wait for as long as others'
-    transactions run.
+    transactions run. The server ends a transaction that sends nothing for `idle_seconds`; 0 = no limit.
     """
     engine = sa.create_engine(
         "postgresql+psycopg://",
@@ -73,7 +77,7 @@ def migration_engine(url: str) -> sa.Engine:
         if driver is not None and not driver.autocommit:
             connection.exec_driver_sql("SET LOCAL lock_timeout = '5s'")
             connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
-            connection.exec_driver_sql("SET LOCAL idle_in_transaction_session_timeout = 0")
+            connection.exec_driver_sql(f"SET LOCAL idle_in_transaction_session_timeout = {idle_seconds * 1000:.0f}")
 
     return engine
 

@@ -1,6 +1,7 @@
 """Migrations of a PostgreSQL database beside replicas: they block nobody, wait for one another, and can be killed."""
 
 import asyncio
+import threading
 from collections.abc import Iterator
 
 import psycopg
@@ -130,6 +131,33 @@ async def test_migration_that_was_killed_while_it_made_an_index_is_repeated(url:
     assert bring_postgres_up_to_date(url) == Migrations().head
     assert execute(url, invalid) == []
     assert execute(url, "SELECT to_regclass('builds_with_source') IS NOT NULL") == [(True,)]
+
+
+async def test_suspended_migration_keeps_no_table_locked(url: str, monkeypatch: pytest.MonkeyPatch):
+    """The process, which is stopped between two statements, would hold up all replicas; its step is rolled back."""
+    monkeypatch.setattr("shuttle.store.postgres_migrate._IDLE_SECONDS", 0.2)
+    stopped, continued = asyncio.Event(), threading.Event()
+    loop = asyncio.get_running_loop()
+
+    def run(self: Migrations, connection: sa.Connection) -> None:
+        with connection.begin():
+            connection.exec_driver_sql("LOCK TABLE builds")
+            loop.call_soon_threadsafe(stopped.set)
+            continued.wait(10)
+            connection.exec_driver_sql("SELECT 1")
+
+    migrated_to(url, BEFORE_INDEXES)
+    with monkeypatch.context() as patch:
+        patch.setattr(Migrations, "run", run)
+        migrating = asyncio.create_task(asyncio.to_thread(bring_postgres_up_to_date, url))
+        await stopped.wait()
+        async with await psycopg.AsyncConnection.connect(url) as other:
+            await other.execute("SET LOCAL lock_timeout = '5s'")
+            await other.execute("LOCK TABLE builds IN ROW EXCLUSIVE MODE")  # as an INSERT into it
+        continued.set()
+        with pytest.raises(sa.exc.DBAPIError):
+            await migrating
+    assert await asyncio.to_thread(bring_postgres_up_to_date, url) == Migrations().head
 
 
 async def test_migrations_use_the_url_for_them(url: str):
