@@ -22,6 +22,16 @@ _RELEASES_AHEAD = 1
 _TRY_LOCK = "SELECT pg_try_advisory_xact_lock(7308338842194436453)"
 _LOCK_SECONDS = 5.0
 _LOCK_POLL_SECONDS = 0.1
+# In milliseconds, and tcp_keepalives_* in seconds. By default a server learns only after a quarter of an hour, or after
+# two hours, that the machine of a client is gone, and keeps the locks of its transaction until then.
+_LIMITS = {
+    "lock_timeout": 5000,
+    "statement_timeout": 0,
+    "tcp_keepalives_idle": 5,
+    "tcp_keepalives_interval": 2,
+    "tcp_keepalives_count": 3,
+    "tcp_user_timeout": 10_000,
+}
 # Much longer than a migration takes between two statements. A process that is suspended in between would keep whole
 # tables locked, and hold up all replicas.
 _IDLE_SECONDS = 10.0
@@ -71,13 +81,14 @@ def migration_engine(url: str, *, idle_seconds: float = 0) -> sa.Engine:
         hide_parameters=True,
     )
 
+    limits = _LIMITS | {"idle_in_transaction_session_timeout": round(idle_seconds * 1000)}
+    statement = "; ".join(f"SET LOCAL {name} = {value}" for name, value in limits.items())
+
     @sa.event.listens_for(engine, "begin")
     def _limit(connection: sa.Connection) -> None:
         driver = connection.connection.driver_connection
         if driver is not None and not driver.autocommit:
-            connection.exec_driver_sql("SET LOCAL lock_timeout = '5s'")
-            connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
-            connection.exec_driver_sql(f"SET LOCAL idle_in_transaction_session_timeout = {idle_seconds * 1000:.0f}")
+            connection.exec_driver_sql(statement)
 
     return engine
 

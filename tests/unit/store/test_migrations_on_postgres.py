@@ -160,6 +160,18 @@ async def test_suspended_migration_keeps_no_table_locked(url: str, monkeypatch: 
     assert await asyncio.to_thread(bring_postgres_up_to_date, url) == Migrations().head
 
 
+def test_server_soon_learns_that_the_machine_of_a_migration_is_gone(url: str):
+    """Else no replica could start, and no move be repeated, for up to two hours."""
+    engine = migration_engine(url)
+    with engine.connect() as connection:
+        read = connection.exec_driver_sql("SELECT name, setting::int FROM pg_settings WHERE starts_with(name, 'tcp_')")
+        settings: dict[str, int] = {row.name: row.setting for row in read}
+    engine.dispose()
+    probes_seconds = settings["tcp_keepalives_interval"] * settings["tcp_keepalives_count"]
+    assert 0 < settings["tcp_keepalives_idle"] + probes_seconds < 15
+    assert 0 < settings["tcp_user_timeout"] < 15_000
+
+
 async def test_migrations_use_the_url_for_them(url: str):
     """DATABASE_URL may lead to a pooler, and belong to a user who may not change tables."""
     unreachable = f"postgresql://u:{PASSWORD}@127.0.0.1:{free_port()}/x"
