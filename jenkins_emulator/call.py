@@ -66,7 +66,7 @@ class Call:
         except TreeError as error:
             raise self.answers.refused(500, f"cannot read tree={error}") from error
         depth = query.get("depth", "0")
-        return self.answers.json(render(bean, tree, int(depth) if depth.isdigit() else 0))
+        return self.answers.json(render(bean, tree, int(depth) if depth.isdecimal() else 0))
 
 
 def _base(request: web.Request) -> str:

@@ -91,8 +91,8 @@ def definition(root: ElementTree.Element, seal: Seal) -> JobDefinition:
         parameters=tuple(_parameter(element, seal) for element in root.findall(_PARAMETERS)),
         script=root.findtext("definition/script") or "",
         concurrent=root.find(f"properties/{_DISABLE_CONCURRENT}") is None,
-        quiet_period_seconds=float(quiet_period) if quiet_period.isdigit() else None,
-        builds_to_keep=int(to_keep) if to_keep.isdigit() and int(to_keep) > 0 else None,
+        quiet_period_seconds=float(quiet_period) if quiet_period.isdecimal() else None,
+        builds_to_keep=int(to_keep) if to_keep.isdecimal() and int(to_keep) > 0 else None,
         disabled=(root.findtext("disabled") or "").strip() == "true",
     )
 

@@ -142,7 +142,7 @@ def _log_rotator(option: Call) -> int:
         and rotator.name == "logRotator"
     ):
         text = _named(rotator, numToKeepStr=str)["numToKeepStr"]
-        if isinstance(text, str) and text.isdigit() and int(text) > 0:
+        if isinstance(text, str) and text.isdecimal() and int(text) > 0:
             return int(text)
     raise _error(option, "buildDiscarder takes logRotator(numToKeepStr: '<number>')")
 

@@ -36,6 +36,6 @@ def parse_delay(text: str) -> float:
     """The seconds of a `delay` parameter (`0`, `0sec`, `2min`); raises ValueError for other values."""
     digits = text.strip().rstrip("abcdefghijklmnopqrstuvwxyz ")
     unit = text.strip()[len(digits) :].strip()
-    if not digits.isdigit() or unit not in _UNITS:
+    if not digits.isdecimal() or unit not in _UNITS:
         raise ValueError(f"not a delay: {text!r}")
     return int(digits) * _UNITS[unit]

@@ -100,6 +100,8 @@ def test_any_text_survives_escaping(text: str) -> None:
         ("pipeline {\n agent any\n agent any\n}", "Multiple occurrences", 3, 2),
         ("pipeline {\n agent any\n stages {\n stage('a') {\n steps {\n sh 'x' + 'y'\n}}}}", "unexpected char", 6, 9),
         ("pipeline {\n agent any\n options {\n timeout(time: 1, unit: ['x'])\n}\n stages {}\n}", "timeout takes", 4, 2),
+        ("pipeline {\n agent any\n options {\n buildDiscarder(logRotator(numToKeepStr: '²'))\n}\n stages {}\n}",
+         "buildDiscarder takes", 4, 2),
     ],
 )  # fmt: skip
 def test_invalid_construct_is_reported_with_its_position(script: str, message: str, line: int, column: int) -> None:

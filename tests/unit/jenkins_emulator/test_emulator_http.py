@@ -218,6 +218,11 @@ async def test_jobs_in_folders_are_created_and_built(caller: Caller) -> None:
     assert (await caller.get("/job/fold/job/in/api/json")).status == 404
 
 
+async def test_depth_that_is_no_decimal_number_is_ignored(caller: Caller) -> None:
+    await caller.create("j", "steps:echo 'x'")
+    assert (await caller.get("/job/j/api/json?depth=%C2%B2")).json["name"] == "j"
+
+
 async def test_builds_are_described_discarded_and_deleted(caller: Caller) -> None:
     keep = "<jenkins.model.BuildDiscarderProperty><strategy><numToKeep>2</numToKeep></strategy>"
     await caller.create("j", "steps:echo 'x'", properties=f"{keep}</jenkins.model.BuildDiscarderProperty>")
