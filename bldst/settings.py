@@ -13,7 +13,7 @@ class Settings:
     """Where the service is, and who calls it.
 
     The environment wins over the file: a build's own variables must not be replaced by what another build left in a
-    home directory that both use. An empty variable counts as absent.
+    home directory that both use. A variable without anything but spaces counts as absent.
     """
 
     def __init__(self, environment: Mapping[str, str], file: ConfigFile, *, verbose: bool = False) -> None:
@@ -42,7 +42,8 @@ class Settings:
 
         The Jenkins library searches the output for this text; shells assign the output, the id alone, to a variable.
         """
-        return bool(self._environment.get("BUILDSTATE_API_URL") and not self._environment.get("BLDST_API_URL"))
+        ours, synonym = (self._environment.get(name, "").strip() for name in ("BLDST_API_URL", "BUILDSTATE_API_URL"))
+        return bool(synonym and not ours)
 
     @property
     def timeout_seconds(self) -> float:
@@ -90,8 +91,8 @@ class Settings:
 
 def variable(environment: Mapping[str, str], name: str) -> Optional[str]:
     """Return `BLDST_<name>`, else `BUILDSTATE_<name>`; None if both are empty."""
-    value = environment.get("BLDST_" + name) or environment.get("BUILDSTATE_" + name)
-    return value.strip() if value else None
+    given = (environment.get(prefix + name, "").strip() for prefix in ("BLDST_", "BUILDSTATE_"))
+    return next((value for value in given if value), None)
 
 
 def _header_value(secret: str, name: str) -> str:

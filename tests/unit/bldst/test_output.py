@@ -70,7 +70,7 @@ def test_builds_show_the_names_of_what_they_refer_to(server: RecordingServer, ru
     ("variables", "options", "printed"),
     [
         ({}, "", f"{_ID}\n"),
-        ({"BUILDSTATE_API_URL": "URL", "BLDST_API_URL": ""}, "", f"Build ID: {_ID}\n"),
+        ({"BUILDSTATE_API_URL": "URL", "BLDST_API_URL": " "}, "", f"Build ID: {_ID}\n"),
         ({"BUILDSTATE_API_URL": "URL"}, "", f"{_ID}\n"),
         ({"BUILDSTATE_API_URL": "URL", "BLDST_API_URL": ""}, "-o json", f'{{\n  "build_id": "{_ID}"\n}}\n'),
         ({}, "-o text", f"{_ID}\n"),

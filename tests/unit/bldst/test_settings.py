@@ -26,6 +26,7 @@ def _write(file: Path, text: str, mode: int = 0o600) -> None:
     [
         ({"BLDST_API_KEY": "k"}, "", ("x-api-key", "k")),
         ({"BUILDSTATE_API_KEY": "k"}, "", ("x-api-key", "k")),
+        ({"BLDST_API_KEY": " \n", "BUILDSTATE_API_KEY": "k"}, "api_key: stored", ("x-api-key", "k")),
         ({"BLDST_JWT_TOKEN": "t"}, "", ("authorization", "Bearer t")),
         ({"BLDST_API_KEY": "k", "BLDST_JWT_TOKEN": "t"}, "", ("x-api-key", "k")),
         ({}, "api_key: stored", ("x-api-key", "stored")),
