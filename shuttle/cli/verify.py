@@ -11,7 +11,7 @@ from typing import Any
 from shuttle.app import object_store
 from shuttle.cli.client import ShuttleClient
 from shuttle.cli.failures import CommandError
-from shuttle.errors import ObjectNotFoundError, ShuttleError
+from shuttle.errors import ObjectNotFoundError, ObjectStoreError, ShuttleError
 from shuttle.kafka.access import access_to
 from shuttle.kafka.connector import BrokerConnector
 from shuttle.kafka.topic import messages_of
@@ -35,27 +35,31 @@ class NotVerifiableError(CommandError):
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """One copy of the log: its name, and what is wrong with it (None: it is equal)."""
+    """One copy of the log: its name, and what is wrong with it (None: it is equal).
+
+    `unread` = the copy was left out, for the reason in `problem`.
+    """
 
     copy: str
     problem: str | None
+    unread: bool = False
 
 
 async def verify(client: ShuttleClient, app_id: str, build_id: str, sink: str) -> list[Checked]:
     """Compare the copies of the log with the checksum: `GET …/logs`, the archive, and the topic of `sink` (or "").
 
-    The archive is left out if the object store of the local settings does not have it.
+    The archive is left out if the object store of the local settings does not have it, or if that is a directory which
+    this user may not read: every machine has such a setting, also one on which another user runs the service.
 
     Raises:
-        NotVerifiableError: the build has not ended. ObjectStoreError: that object store cannot be read.
+        NotVerifiableError: the build has not ended.
     """
     build = await client.build(app_id, build_id)
     if build["log"]["sha256"] is None:
         raise NotVerifiableError(f"{app_id} {build_id} has not ended; its log has no checksum yet.")
     settings = load_settings()
     checked = [await _compare("GET …/logs", client.log(app_id, build_id, offset=0, follow=False), build)]
-    if settings.s3_bucket or (settings.shuttle_data_dir / "objects").is_dir():
-        checked += await _archive(settings, build)
+    checked += await _archive(settings, build)
     if sink:
         address = read_kafka_url(sink, "--sink")
         name = f"kafka {shown_hosts(address)}/{address.topic}"
@@ -71,6 +75,8 @@ async def _archive(settings: Settings, build: dict[str, Any]) -> list[Checked]:
             return [await _compare("archive", found.chunks, build)]
     except ObjectNotFoundError:
         return []
+    except ObjectStoreError as error:
+        return [Checked("archive", error.message.rstrip("."), unread=not settings.s3_bucket)]
     finally:
         await objects.close()
 

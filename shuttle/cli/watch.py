@@ -80,8 +80,9 @@ def _verify(app_id: str, build_id: str, sink: str, *, url: str, token: str) -> N
 
     checked = ask(url, token, lambda client: verify(client, app_id, build_id, sink))
     for copy in checked:
-        print(f"{'fine' if copy.problem is None else 'problem':<8} {copy.copy:<12} {copy.problem or 'identical'}")
-    wrong = [copy.copy for copy in checked if copy.problem is not None]
+        verdict = "fine" if copy.problem is None else "unread" if copy.unread else "problem"
+        print(f"{verdict:<8} {copy.copy:<12} {copy.problem or 'identical'}")
+    wrong = [copy.copy for copy in checked if copy.problem is not None and not copy.unread]
     if wrong:
         raise LogDiffersError(f"The log of {app_id} {build_id} differs from its final status: {', '.join(wrong)}.")
 

@@ -81,6 +81,18 @@ async def test_served_log_and_archive_are_compared_with_the_final_status(
     assert "differs from its final status: archive" in ran.err
 
 
+async def test_unreadable_object_directory_is_left_out(
+    run: Run, serve_log, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Before, the command ended with the error of the directory, although the served log had been compared."""
+    serve_log(TEXT)
+    monkeypatch.setenv("SHUTTLE_DATA_DIR", str(tmp_path / ("x" * 300)))  # an error for root, too
+    ran = await run("logs", "shop", "7", "--verify")
+    assert (ran.code, ran.err) == (0, "")
+    assert [line.split()[0] for line in ran.out.splitlines()] == ["fine", "unread"]
+    assert "cannot be read (File name too long)" in ran.out
+
+
 async def test_shorter_log_is_a_problem(run: Run, serve_log):
     serve_log(TEXT[:-1])
     ran = await run("logs", "shop", "7", "--verify")
