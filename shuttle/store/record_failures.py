@@ -71,10 +71,8 @@ def record_failure(tx: Tx, build_uuid: str, report: FailureReport) -> tuple[Buil
     build = lock_written(tx, build_uuid)
     code = build.state_code if report.code in {None, -1} else report.code
     known = failures_of(tx, build.build_uuid)
-    reported = (code, report.kind, report.message, report.component, report.retry_attempt, report.details or None)
-    for row in known[-1:]:
-        if reported == (row.state_code, row.kind, row.message, row.component, row.retry_attempt, row.details or None):
-            return build, row
+    if known and _is_repeat(known[-1], code, report):
+        return build, known[-1]
     if build.state.final:
         raise EndedBuildError
     if len(known) >= MAX_FAILURES:
@@ -98,6 +96,12 @@ def record_failure(tx: Tx, build_uuid: str, report: FailureReport) -> tuple[Buil
     if build.api is Api.RECORD:
         finish_build(tx, build.build_uuid, Ending(State.FAILED, "reported_failure", report.message))
     return reread(tx, build), row
+
+
+def _is_repeat(last: FailureRow, code: int | None, report: FailureReport) -> bool:
+    reported = (code, report.kind, report.message, report.component, report.retryable, report.retry_attempt)
+    known = (last.state_code, last.kind, last.message, last.component, last.retryable, last.retry_attempt)
+    return reported == known and (report.details or None) == (last.details or None)
 
 
 def _columns(row: FailureRow) -> dict[str, Any]:
