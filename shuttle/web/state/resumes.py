@@ -22,6 +22,7 @@ from shuttle.request import UUID, ResumeRequest, canonical_json
 from shuttle.store.builds import lock_build
 from shuttle.store.record_failures import end_record
 from shuttle.store.record_jobs import jobs_of
+from shuttle.store.record_states import EndedBuildError
 from shuttle.store.records import add_fields, begin_record, known_build, note_call
 from shuttle.store.resume_calls import call_of, cancel_call
 from shuttle.store.resumes import NewResume, ResumeContext, resume_context, resume_record, resumes_of
@@ -200,12 +201,23 @@ def _move(tx: Tx, build_uuid: str, body: ResumeChange) -> Build:
         cancel_call(tx, build_uuid)
     if body.orchestration_status == "running":
         return begin_record(tx, build)
+    ending = _ending(body)
+    if ending is None:
+        return build
+    if build.state.final:  # `end_record` would end the build that resumes this one, but the request names this one
+        if build.state is not ending.state:
+            raise EndedBuildError
+        return build
+    return end_record(tx, build_uuid, ending)
+
+
+def _ending(body: ResumeChange) -> Ending | None:
     if body.orchestration_status == "completed":
-        return end_record(tx, build_uuid, Ending(State.SUCCEEDED))
+        return Ending(State.SUCCEEDED)
     if body.orchestration_status == "failed":
         message = body.error_message or "The CI system could not resume the build."
-        return end_record(tx, build_uuid, Ending(State.FAILED, "reported_failure", message))
-    return build
+        return Ending(State.FAILED, "reported_failure", message)
+    return None
 
 
 async def _shown(request: web.Request, build: Build) -> ResumeEntry:
