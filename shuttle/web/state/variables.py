@@ -164,8 +164,9 @@ async def patch_variable(request: web.Request) -> web.StreamResponse:
     body = await read_shape(request, VariableChange)
 
     def change(tx: Tx) -> tuple[Build, VariableRow, bool]:
-        known_variable(tx, build.build_uuid, _key(request))
-        return _set(tx, build.build_uuid, _key(request), body, request.app[SERVICES].vault.seal)
+        written = lock_writable(tx, build.build_uuid)
+        known_variable(tx, written.build_uuid, _key(request))
+        return _set(tx, written.build_uuid, _key(request), body, request.app[SERVICES].vault.seal)
 
     written, row, _ = await request.app[SERVICES].database.run(change)
     return answer(request, _entry(written, row))

@@ -88,6 +88,31 @@ async def test_resume_makes_one_pending_successor_that_the_ci_system_moves(state
     assert (await state.get(f"{BUILDS}/{uuid}/resume/{first['id']}/")).json == listed[0]
 
 
+async def test_late_report_about_a_resume_does_not_end_the_next_one(state: Shuttle, name: str):
+    """Before, the repeated report ended the record that resumes this one, and the answer was about that record."""
+    first = await post(state, f"/{await failed_build(state, name)}/resume", {})
+    path = f"/-/state/resume-requests/{first['id']}"
+    report = {"orchestration_status": "failed", "error_message": "There is no agent."}
+    failed = (await state.ask("PATCH", path, json=report)).json
+    second = await post(state, f"/{first['id']}/resume", {})
+    repeated = await state.ask("PATCH", path, json=report)
+    assert (repeated.status, repeated.json) == (200, failed)
+    assert (await state.ask("PATCH", path, json={"orchestration_status": "completed"})).status == 400
+    assert (await state.get(f"/-/state/resume-requests/{second['id']}")).json == second
+
+
+async def test_change_by_the_old_id_needs_a_variable_of_the_successor(state: Shuttle, name: str):
+    """Before, the answer was 500: only the old build had the variable."""
+    uuid = await failed_build(state, name)
+    resumed = (await post(state, f"/{uuid}/resume", {}))["resumed_build_id"]
+    path, change = f"{BUILDS}/{uuid}/variables/AMI", {"is_required_for_resume": True}
+    missing = await state.ask("PATCH", path, json=change)
+    assert (missing.status, missing.json) == (404, {"detail": "Variable not found"})
+    await post(state, f"/{uuid}/variables", {"variable_key": "AMI", "variable_value": "ami-2"})
+    changed = (await state.ask("PATCH", path, json=change)).json
+    assert (changed["build_id"], changed["variable_value"]) == (resumed, "ami-2")
+
+
 async def test_number_of_a_successor_is_shown_as_its_predecessor_has_it(state: Shuttle, name: str):
     uuid = await failed_build(state, f"folder/{name}")
     request = await post(state, f"/{uuid}/resume", {})
