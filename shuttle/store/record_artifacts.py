@@ -70,7 +70,9 @@ def add_reference(tx: Tx, build: Build, new: NewReference) -> tuple[ArtifactRow,
     kind = new.reference["artifact_type"]
     for row in live.values():
         named = row.name == new.name or (new.name is None and row.reference is not None and row.name.startswith(kind))
-        if named and _said(row) == (new.reference, code, new.resumable, new.final, new.expires_at):
+        # A repeat that names the artifact, but no state, may come when the build is in another state than at first.
+        same_code = row.state_code if new.name is not None and new.state_code is None else code
+        if named and _said(row) == (new.reference, same_code, new.resumable, new.final, new.expires_at):
             return row, False
     if new.name in live:
         raise InvalidRequestError(f"Artifact with name '{new.name}' already exists for this build")
@@ -97,6 +99,22 @@ def add_reference(tx: Tx, build: Build, new: NewReference) -> tuple[ArtifactRow,
     }
     tx.execute(artifacts.insert(), values)
     return known_artifact(tx, build.build_uuid, artifact_id), True
+
+
+def replace_reference(tx: Tx, build: Build, new: NewReference) -> None:
+    """Record the reference; another one of that name is replaced by it.
+
+    The caller has locked the build.
+
+    Raises:
+        InvalidRequestError: an uploaded file has the name. ConflictError: the build has too many artifacts.
+    """
+    known = next((row for row in references_and_files(tx, build.build_uuid) if row.name == new.name), None)
+    if known is None or known.reference is None:
+        add_reference(tx, build, new)
+    elif known.reference != new.reference:
+        values = {"reference": dict(new.reference), "size_bytes": new.reference.get("size_bytes") or 0}
+        change_artifact(tx, build.build_uuid, known, values)
 
 
 def _said(row: ArtifactRow) -> tuple[object, ...]:

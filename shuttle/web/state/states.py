@@ -6,7 +6,7 @@ from aiohttp import web
 
 from shuttle.errors import ConflictError, ForbiddenError, InvalidRequestError, NotFoundError, StoreError
 from shuttle.events import instant_text
-from shuttle.store.record_artifacts import NewReference, add_reference
+from shuttle.store.record_artifacts import NewReference, replace_reference
 from shuttle.store.record_states import StateReport, StateRow, record_state, states_of
 from shuttle.store.records import known_build
 from shuttle.store.tx import Tx
@@ -59,12 +59,15 @@ def _details(body: NewState | StateUpdate) -> dict[str, Any]:
 
 
 async def _record(request: web.Request, build_uuid: str, report: StateReport, left: ArtifactOfState) -> BuildState:
-    """Record the state, and the file that the build stored during it, as an artifact."""
+    """Record the state, and the file that the build stored during it, as an artifact.
+
+    A state that is tried again has stored another file: each row of a state shows its own, the artifact the newest.
+    """
 
     def record(tx: Tx) -> BuildState:
         written_uuid, row = record_state(tx, build_uuid, report)
         if left.artifact_storage_path is not None:
-            add_reference(tx, known_build(tx, written_uuid), _reference(row, left))
+            replace_reference(tx, known_build(tx, written_uuid), _reference(row, left))
         return state_entries(written_uuid, [row])[0]
 
     return await request.app[SERVICES].database.run(record)
