@@ -17,6 +17,7 @@ from shuttle.web.answers import json_answer
 from shuttle.web.builds import WHOLE_NUMBER
 from shuttle.web.description import Parameter, describe
 from shuttle.web.event_models import Deliveries, DeliveryEntry, Replayed
+from shuttle.web.storable import query_text
 
 _MOST = 200
 # Each transaction of a replay takes some 20 ms; requests for builds are recorded between two of them.
@@ -37,8 +38,8 @@ async def list_deliveries(request: web.Request) -> web.StreamResponse:
         raise InvalidRequestError(f"Choose one of: {', '.join(DeliveryState)}.", field="state")
     rows = await request.app[SERVICES].database.run(
         find_deliveries,
-        app_id=request.query.get("app_id"),
-        build_id=request.query.get("build_id"),
+        app_id=query_text(request, "app_id"),
+        build_id=query_text(request, "build_id"),
         state=None if state is None else DeliveryState(state),
         limit=_MOST,
     )
@@ -69,10 +70,10 @@ async def replay_one(request: web.Request) -> web.StreamResponse:
 )
 async def replay_given_up(request: web.Request) -> web.StreamResponse:
     """`POST /-/deliveries/replay?app_id=&build_id=`: send again what was given up for an app or a build."""
-    app_id = request.query.get("app_id")
+    app_id = query_text(request, "app_id")
     if app_id is None:
         raise InvalidRequestError("Name the app whose deliveries are to be replayed.", field="app_id")
-    build_id = request.query.get("build_id")
+    build_id = query_text(request, "build_id")
     database = request.app[SERVICES].database
     if build_id is None and not await database.run(has_app, app_id):
         raise NotFoundError(f"There is no app {app_id}: no build of it was ever accepted.")

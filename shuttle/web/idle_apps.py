@@ -13,6 +13,7 @@ from shuttle.web import SERVICES
 from shuttle.web.answers import json_answer
 from shuttle.web.description import Parameter, describe
 from shuttle.web.models import IdleAppEntry, IdleApps
+from shuttle.web.storable import query_text
 
 _PAGE = 200
 # 300 years: such an instant can still be computed and compared.
@@ -33,7 +34,7 @@ _AFTER = Parameter("after", {"type": "string"}, "The value of `next` in the prev
 async def list_idle(request: web.Request) -> web.StreamResponse:
     """`GET /-/apps/idle?pipeline=&idle_seconds=&after=`: up to 200 of those that `prune` would take."""
     pipeline, before = _read_query(request)
-    after = request.query.get("after", "")
+    after = query_text(request, "after") or ""
     found = await request.app[SERVICES].database.run(
         idle_apps, pipeline=pipeline, before=before, after=after, limit=_PAGE
     )

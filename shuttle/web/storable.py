@@ -3,7 +3,10 @@
 import re
 from typing import Annotated
 
+from aiohttp import web
 from pydantic import AfterValidator
+
+from shuttle.errors import InvalidRequestError
 
 _NO_TEXT = re.compile(r"[\x00\ud800-\udfff]")
 
@@ -11,6 +14,17 @@ _NO_TEXT = re.compile(r"[\x00\ud800-\udfff]")
 def is_storable(text: str) -> bool:
     """Whether both databases can store the text."""
     return _NO_TEXT.search(text) is None
+
+
+def query_text(request: web.Request, name: str) -> str | None:
+    """The text of that name in the query; None if it is absent.
+
+    Raises InvalidRequestError if a database cannot compare anything with it.
+    """
+    text = request.query.get(name)
+    if text is not None and not is_storable(text):
+        raise InvalidRequestError(f"Write {name} without NUL characters and lone surrogates.", field=name)
+    return text
 
 
 def _checked(text: str) -> str:

@@ -268,6 +268,22 @@ async def test_probes_give_details_to_token_holders_only(tmp_path: Path, monkeyp
         assert "cannot connect" in known.json["checks"]["jenkins"]
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "field"),
+    [
+        ("GET", "/-/deliveries?app_id=a%00", "app_id"),
+        ("GET", "/-/deliveries?app_id=a&build_id=%00", "build_id"),
+        ("POST", "/-/deliveries/replay?app_id=%00", "app_id"),
+        ("POST", "/-/deliveries/replay?app_id=a&build_id=%00", "build_id"),
+        ("GET", "/-/apps/idle?pipeline=script&idle_seconds=1&after=%00", "after"),
+    ],
+)
+async def test_nul_in_the_query_is_refused(idle: Shuttle, method: str, path: str, field: str):
+    """PostgreSQL takes no text with a NUL character: there the answer was 500 before."""
+    refused = await idle.ask(method, path)
+    assert (refused.status, refused.json["code"], refused.json["field"]) == (400, "invalid_request", field)
+
+
 @pytest.mark.slow
 async def test_list_of_deliveries_has_the_newest_200(idle: Shuttle, app: str):
     hooks = [f"http://127.0.0.1:9/{number}" for number in range(100)]

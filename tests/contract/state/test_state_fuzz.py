@@ -20,6 +20,8 @@ WRITES = sorted({(route.method, route.path) for route in ROUTES if route.state_a
 FIELDS = ("name", "display_name", "description", "region", "cloud_provider", "version", "parent_project_id", "code",
           "project_id", "is_final", "is_error", "is_terminal", "sort_order", "color", "state_code", "resume_strategy",
           "required_artifacts", "resume_timeout_seconds")  # fmt: skip
+LISTS = ("builds", "projects", "platforms", "state-codes", "projects/fuzz/resumable-states")
+QUERY = ("skip", "limit", "include_deactivated", "project_id", "is_resumable", "platform", "status")
 bodies = values | st.dictionaries(st.sampled_from(FIELDS) | texts, values, max_size=5)
 named = st.dictionaries(st.sampled_from(FIELDS), values, max_size=3).map(lambda body: {"name": "fuzz", **body})
 keys = st.sampled_from(["fuzz", "5", "-1"]) | st.text(max_size=8) | st.text(string.printable, min_size=1, max_size=8)
@@ -57,10 +59,8 @@ def test_any_body_gets_a_described_answer(
 @pytest.mark.slow
 @quickly
 @given(
-    query=st.dictionaries(
-        st.sampled_from(["skip", "limit", "include_deactivated", "project_id", "is_resumable"]), texts, max_size=3
-    ),
-    path=st.sampled_from(["projects", "platforms", "state-codes", "projects/fuzz/resumable-states"]),
+    query=st.dictionaries(st.sampled_from(QUERY), texts, max_size=3),
+    path=st.sampled_from(LISTS),
 )
 def test_any_query_gets_a_described_answer(runner: asyncio.Runner, fuzzed: Shuttle, query: dict[str, str], path: str):
     written = "&".join(f"{name}={quote(text.encode('utf-8', 'surrogatepass'))}" for name, text in query.items())
