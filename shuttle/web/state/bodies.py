@@ -1,7 +1,7 @@
 """Bodies of requests below `/-/state`: JSON in the shape of a model; unknown fields are ignored and reported."""
 
 from collections.abc import Iterator, Mapping
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -38,6 +38,8 @@ class StateBody(BaseModel):
     """The shape of a body. Existing clients send `"1"` for 1, too; unknown fields are kept aside."""
 
     model_config = ConfigDict(extra="allow", hide_input_in_errors=True)
+    # Fields that existing clients send and that have no effect: they are reported as unknown ones are.
+    without_effect: ClassVar[tuple[str, ...]] = ()
 
     def given(self) -> dict[str, Any]:
         """The fields of the model that the caller sent, without those that are null: null means unchanged."""
@@ -70,10 +72,12 @@ def shape_of(request: web.Request, shape: type[Shape], value: bytes | Mapping[st
 
 
 def _unknown_fields(body: BaseModel, prefix: str = "") -> Iterator[str]:
-    """The paths of the fields that the models do not have."""
+    """The paths of the fields that the models do not have, or that have no effect."""
     for name in body.model_extra or ():
         yield prefix + name
-    for name in body.model_fields_set:
+    for name in sorted(body.model_fields_set):
         value = body.__dict__.get(name)
+        if isinstance(body, StateBody) and name in body.without_effect and value is not None:
+            yield prefix + name
         if isinstance(value, StateBody):
             yield from _unknown_fields(value, f"{prefix}{name}.")

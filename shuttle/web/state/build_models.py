@@ -52,6 +52,8 @@ class NewBuildBody(StateBody):
 class BuildChange(StateBody):
     """The fields to change; null and absent ones stay."""
 
+    without_effect = ("end_time", "metadata")
+
     current_state: Code | None = None
     status: Message | None = None
     message: Message | None = None

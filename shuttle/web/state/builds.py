@@ -29,6 +29,7 @@ from shuttle.web.state.build_forms import SharedEntries, build_entry, labels_of
 from shuttle.web.state.build_models import BuildChange, BuildEntries, BuildEntry, NewBuildBody
 from shuttle.web.state.builds_named import build_in, finder_in
 from shuttle.web.state.details import InvalidShapeError, invalid, invalid_field
+from shuttle.web.state.names import query_key
 from shuttle.web.state.pages import PAGE_QUERY, page_of
 
 _FIELDS = ("name", "created_by", "concourse_pipeline_url", "concourse_job_name", "description", "commit_hash")
@@ -131,7 +132,7 @@ async def list_builds(request: web.Request) -> web.StreamResponse:
     status = request.query.get("status")
     if status is not None and status not in LIST_STATUSES:
         raise invalid("query", "status", f"Choose one of {', '.join(LIST_STATUSES)}.", kind="enum")
-    project, platform = request.query.get("project_id"), request.query.get("platform")
+    project, platform = query_key(request, "project_id", "Project"), query_key(request, "platform", "Platform")
     which = partial(_page, project=project, which=BuildFilter(None, status, platform), skip=page.skip, limit=page.limit)
     return answer(request, BuildEntries(await listed(request, which)))
 
@@ -175,8 +176,9 @@ def _change(tx: Tx, build_uuid: str, body: BuildChange) -> Build:
         note_call(tx, build.build_uuid)
         build = add_fields(tx, build, fields)
     status = None if body.status is None else body.status.strip().lower()
-    if body.current_state is not None and body.current_state != build.state_code:
-        text = body.status if status not in _STATUSES else None
+    text = body.status if status not in _STATUSES else None
+    names_state = text is not None and status not in _CONTINUES
+    if body.current_state is not None and (names_state or body.current_state != build.state_code):
         report = StateReport(code=body.current_state, status=text, message=body.message, final=status not in _STATUSES)
         record_state(tx, build.build_uuid, report)
     if status in _STATUSES:

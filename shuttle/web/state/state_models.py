@@ -34,6 +34,8 @@ class ArtifactOfState(StateBody):
 class NewState(ArtifactOfState):
     """A state as `bldst` reports it: `POST …/states`."""
 
+    without_effect = ("start_time",)
+
     state: Code
     status: Message | None = None
     start_time: Message | None = None

@@ -195,6 +195,28 @@ async def test_state_with_an_artifact(state: Shuttle, name: str):
     assert (artifact["state_code"], artifact["size_bytes"], artifact["is_resumable"]) == (48, 5, True)
 
 
+async def test_state_that_is_tried_again_replaces_its_artifact(state: Shuttle, name: str):
+    """Before, the second state was refused, because the build had an artifact of its name."""
+    uuid = await new_build(state, name)
+    for path, status in (("s3://b/1", "first try"), ("s3://b/2", "second try"), ("s3://b/2", "second try")):
+        body = {"state": 48, "status": status, "artifact_storage_path": path}
+        assert (await post(state, f"/{uuid}/states", body)).status == 201
+    [artifact] = (await state.get(f"{BUILDS}/{uuid}/artifacts")).json
+    assert (artifact["artifact_name"], artifact["artifact_path"]) == ("state-48", "s3://b/2")
+    rows = (await state.get(f"{BUILDS}/{uuid}/states")).json
+    assert [row["artifact_storage_path"] for row in rows] == ["s3://b/1", "s3://b/2"]
+
+
+async def test_artifact_is_repeated_in_a_later_state(state: Shuttle, name: str):
+    uuid = await new_build(state, name)
+    body = {"artifact_name": "disk", "artifact_path": "s3://b/k"}
+    first = await post(state, f"/{uuid}/artifacts", body)
+    await post(state, f"/{uuid}/states", {"state": 48})
+    again = await post(state, f"/{uuid}/artifacts", body)
+    assert (first.status, again.status, again.json) == (201, 200, first.json)
+    assert (await post(state, f"/{uuid}/artifacts", {**body, "state_code": 48})).status == 400
+
+
 @pytest.mark.parametrize(
     ("path", "body"),
     [
@@ -225,6 +247,32 @@ async def test_failure_ends_a_record(state: Shuttle, name: str, path: str):
     assert build["failures"] == (await state.get(f"{BUILDS}/{uuid}/failures")).json == [answer.json]
 
 
+async def test_failure_that_is_retryable_is_no_repeat_of_one_that_is_not(state: Shuttle, name: str):
+    uuid = await new_build(state, name)
+    body = {"error_message": "There is no room.", "retryable": True}
+    answers = [await post(state, f"/{uuid}/failures", {**body, "retryable": flag}) for flag in (True, True, False)]
+    assert [answer.status for answer in answers] == [201, 201, 400]
+
+
+async def test_put_of_the_current_state_with_another_text_is_recorded(state: Shuttle, name: str):
+    """Before, the answer was 200, and the text was lost."""
+    uuid = await new_build(state, name)
+    for status in ("packing", "testing", "testing", "running"):
+        changed = await state.ask("PUT", f"{BUILDS}/{uuid}", json={"current_state": 25, "status": status})
+        assert (changed.status, changed.json["status"]) == (200, "running")
+    assert [row["status"] for row in (await state.get(f"{BUILDS}/{uuid}/states")).json] == ["packing", "testing"]
+
+
+async def test_fields_without_effect_are_named(state: Shuttle, name: str):
+    uuid = await new_build(state, name)
+    changed = await state.ask("PUT", f"{BUILDS}/{uuid}", json={"end_time": "now", "metadata": {}, "ami_id": None})
+    assert changed.headers["Shuttle-Ignored-Fields"].split(", ") == ["end_time", "metadata"]
+    recorded = await post(state, f"/{uuid}/states", {"state": 5, "start_time": "now", "message": None})
+    assert recorded.headers["Shuttle-Ignored-Fields"] == "start_time"
+    nulls = await state.ask("PUT", f"{BUILDS}/{uuid}", json={"end_time": None, "status": None})
+    assert "Shuttle-Ignored-Fields" not in nulls.headers
+
+
 async def test_put_with_nulls_changes_only_what_is_given(state: Shuttle, name: str):
     uuid = await new_build(state, name)
     nulls = {"current_state": None, "status": None, "end_time": None, "ami_id": "ami-1", "image_id": None}
@@ -234,6 +282,13 @@ async def test_put_with_nulls_changes_only_what_is_given(state: Shuttle, name: s
     assert (build["ami_id"], build["image_id"], build["status"]) == ("ami-1", "i-2", "running")
     for status, expected in (("completed", 200), ("completed", 200), ("failed", 400)):
         assert (await state.ask("PUT", f"{BUILDS}/{uuid}", json={"status": status})).status == expected
+
+
+@pytest.mark.parametrize(("field", "noun"), [("project_id", "Project"), ("platform", "Platform")])
+async def test_nul_in_the_query_of_the_list_finds_nothing(state: Shuttle, field: str, noun: str):
+    """PostgreSQL takes no text with a NUL character: there the answer was 500 before."""
+    missing = await state.get(f"{BUILDS}?{field}=a%00")
+    assert (missing.status, missing.json) == (404, {"detail": f"{noun} not found"})
 
 
 async def test_list_is_newest_first_and_filtered(state: Shuttle, name: str):
