@@ -11,8 +11,10 @@ from shuttle.lifecycle.build_spec import BuildSpec
 from shuttle.objects import ObjectInfo, ObjectStore
 from shuttle.objects.names import artifact_object
 from shuttle.request import Resumed
-from shuttle.store.record_artifacts import ArtifactFilter, ArtifactRow, references_and_files
-from shuttle.store.record_variables import VariableRow, variables_of
+from shuttle.store.builds import find_build
+from shuttle.store.left_behind import LeftArtifact, artifacts_left, line_of, variables_left
+from shuttle.store.record_artifacts import ArtifactRow
+from shuttle.store.record_variables import VariableRow
 from shuttle.store.tx import Tx
 
 # Names that can be file names, and are not hidden files.
@@ -25,10 +27,9 @@ _AT_ONCE = 16
 
 @dataclass(frozen=True, slots=True)
 class LeftBehind:
-    """Files of the build `build_uuid`, and its variables, sensitive ones in plain text."""
+    """Uploaded files with the builds that have them, and variables, sensitive ones in plain text."""
 
-    build_uuid: str | None = None
-    files: list[ArtifactRow] = field(default_factory=list)
+    files: list[LeftArtifact] = field(default_factory=list)
     variables: dict[str, str] = field(default_factory=dict, repr=False)
 
 
@@ -46,12 +47,12 @@ async def left_behind(spec: BuildSpec, branch: str, services: Services) -> LeftB
         for row in rows
         if _FILE_NAME.fullmatch(row.name)
     }
-    return LeftBehind(resumed.build_uuid, [file for file in files if file.name.split("/")[0] != VARIABLES], variables)
+    return LeftBehind([file for file in files if file.row.name.split("/")[0] != VARIABLES], variables)
 
 
 async def left_secrets(build_uuid: str, services: Services) -> list[str]:
-    """The values of the build's sensitive variables."""
-    rows = await services.database.run(variables_of, build_uuid)
+    """The values of the sensitive variables that the build has left."""
+    _, rows = await services.database.run(_read, build_uuid)
     return [services.vault.open(row.sealed).decode() for row in rows if row.sealed is not None]
 
 
@@ -60,19 +61,17 @@ def resumed_by(spec: BuildSpec, branch: str) -> Resumed | None:
     return None if spec.resumes is None else spec.resumes.platforms.get(branch, spec.resumes)
 
 
-def _read(tx: Tx, build_uuid: str) -> tuple[list[ArtifactRow], list[VariableRow]]:
-    return resumable_files(tx, build_uuid), variables_of(tx, build_uuid)
-
-
-def resumable_files(tx: Tx, build_uuid: str) -> list[ArtifactRow]:
-    """Those uploaded files of the build that are resumable: a later build may start from them."""
-    return [
-        row for row in references_and_files(tx, build_uuid, ArtifactFilter(resumable=True)) if row.reference is None
-    ]
+def _read(tx: Tx, build_uuid: str) -> tuple[list[LeftArtifact], list[VariableRow]]:
+    """The uploaded files and the variables that the build has left; nothing if it is deleted."""
+    build = find_build(tx, build_uuid)
+    if build is None:
+        return [], []
+    line = line_of(tx, build)
+    return [file for file in artifacts_left(tx, line) if file.row.reference is None], variables_left(tx, line)
 
 
 async def check_files(build_uuid: str, services: Services) -> None:
-    """Check whether the object store has the uploaded files of the build as they were recorded.
+    """Check whether the object store has the uploaded files that the build has left as they were recorded.
 
     A file is read only if the store does not know its checksum: in a directory, and in S3 if another program has
     written the object. Its bytes are compared once more on the agent.
@@ -80,12 +79,12 @@ async def check_files(build_uuid: str, services: Services) -> None:
     Raises:
         ConflictError: a file is missing or has changed; the message names it. ObjectStoreError.
     """
-    files = await services.database.run(resumable_files, build_uuid)
+    files, _ = await services.database.run(_read, build_uuid)
     for first in range(0, len(files), _AT_ONCE):
         some = files[first : first + _AT_ONCE]
-        names = [artifact_object(build_uuid, row.name) for row in some]
+        names = [artifact_object(owner.build_uuid, row.name) for owner, row in some]
         heads = await asyncio.gather(*(services.objects.head(name) for name in names))
-        for row, name, head in zip(some, names, heads, strict=True):
+        for (_, row), name, head in zip(some, names, heads, strict=True):
             await _check_file(row, name, head, services.objects)
 
 

@@ -10,11 +10,11 @@ from shuttle.build import Build, State, project_id_of
 from shuttle.errors import ConflictError
 from shuttle.outgoing.endpoints import EndpointKind, PayloadFormat
 from shuttle.store.builds import find_builds, lock_build
+from shuttle.store.left_behind import LeftArtifact, artifacts_left, line_of, variables_left
 from shuttle.store.new_build import NewEndpoint
-from shuttle.store.record_artifacts import ArtifactFilter, ArtifactRow, references_and_files
 from shuttle.store.record_failures import failures_of
 from shuttle.store.record_states import StateRow, states_of
-from shuttle.store.record_variables import VariableRow, variables_of
+from shuttle.store.record_variables import VariableRow
 from shuttle.store.records import NewRecord, create_record, successor_of
 from shuttle.store.references import Kind
 from shuttle.store.resume_calls import NewCall, record_call
@@ -37,7 +37,7 @@ class ResumeContext:
     last_successful_state: int
     failed_state: int | None
     resume_from_state: int
-    artifacts: list[ArtifactRow]
+    artifacts: list[LeftArtifact]
     variables: list[VariableRow]
     config: Mapping[str, Any] | None
 
@@ -68,13 +68,14 @@ def resume_context(tx: Tx, build: Build, state_code: int | None = None) -> Resum
     config = _config(tx, build.app_id, wanted)
     if config is not None and config.get("resume_strategy") == _SKIP:
         wanted = _next_code(tx, build.app_id, wanted)
+    line = line_of(tx, build)
     return ResumeContext(
         current_state=current,
-        last_successful_state=_last_successful(states_of(tx, build.build_uuid), failed),
+        last_successful_state=max(_last_successful(states_of(tx, each.build_uuid), failed) for each in line),
         failed_state=failed,
         resume_from_state=wanted,
-        artifacts=references_and_files(tx, build.build_uuid, ArtifactFilter(resumable=True)),
-        variables=variables_of(tx, build.build_uuid),
+        artifacts=artifacts_left(tx, line),
+        variables=variables_left(tx, line),
         config=config,
     )
 
@@ -116,8 +117,9 @@ def check_resumable(build: Build, context: ResumeContext) -> None:
     if not build.state.final or build.state is State.SUCCEEDED:
         raise ConflictError("Only a build that has failed can be resumed.")
     config = context.config or {}
-    names = {artifact.name for artifact in context.artifacts}
-    types = {(artifact.reference or {}).get("artifact_type", "file") for artifact in context.artifacts}
+    rows = [artifact.row for artifact in context.artifacts]
+    names = {row.name for row in rows}
+    types = {(row.reference or {}).get("artifact_type", "file") for row in rows}
     for wanted in config.get("required_artifacts") or ():
         if wanted not in names | types:
             raise ConflictError(f"The artifact {wanted} is required for resuming at this state, and is missing.")

@@ -121,7 +121,7 @@ async def get_environment(request: web.Request, build: Build, claim: Claim) -> w
         branch=claim.branch,
         with_credentials=claim.with_credentials,
         left_variables=left.variables,
-        left_files=[LeftFile(artifact_id=row.artifact_id, sha256=row.sha256, name=row.name) for row in left.files],
+        left_files=[LeftFile(artifact_id=row.artifact_id, sha256=row.sha256, name=row.name) for _, row in left.files],
     )
     archive = environment_archive(environment)
     return web.Response(body=archive, content_type="application/gzip", headers={"Cache-Control": "no-store"})
@@ -134,10 +134,10 @@ async def get_left_file(request: web.Request, build: Build, claim: Claim) -> web
     services = request.app[SERVICES]
     spec = await read_spec(build.build_uuid, services.database, services.vault)
     left = await left_behind(spec, claim.branch, services)
-    for row in left.files:
-        if left.build_uuid is not None and row.artifact_id == request.match_info["artifact"]:
+    for owner, row in left.files:
+        if row.artifact_id == request.match_info["artifact"]:
             try:
-                return await send_object(request, artifact_object(left.build_uuid, row.name), {})
+                return await send_object(request, artifact_object(owner.build_uuid, row.name), {})
             except ObjectNotFoundError:
                 break
     raise NotFoundError("The build that is resumed has no such file.")

@@ -72,7 +72,7 @@ def _context(request: web.Request, build: Build, context: ResumeContext) -> Cont
         last_successful_state=context.last_successful_state,
         failed_state=context.failed_state,
         resume_from_state=context.resume_from_state,
-        artifacts=[artifact_entry(build, row, url) for row in context.artifacts],
+        artifacts=[artifact_entry(*artifact, url) for artifact in context.artifacts],
         variables=variables,
         resumable_state_config=None if context.config is None else dict(context.config),
     )

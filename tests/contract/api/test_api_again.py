@@ -216,9 +216,13 @@ async def test_resumed_build_finds_files_and_variables_of_the_failed_one(shuttle
     assert failed["state"] == "failed"
     before = (await shuttle.whole_log(f"/{app}/1")).decode()
     digest = before.split("  -\n")[0][-64:]
-    assert (await shuttle.ask("POST", f"/{app}/2", json={"resume_from": {"build_id": "1"}})).status == 200
-    resumed = await shuttle.until(f"/{app}/2", seconds=60)
-    log = (await shuttle.whole_log(f"/{app}/2")).decode()
+    # The build in between leaves nothing of its own: it has not repeated the state that made the files.
+    fails = {"url": data_url({"build.sh": "#!/bin/sh\nexit 3\n"})}
+    for build_id, old, source in (("2", "1", fails), ("3", "2", {"url": data_url({"build.sh": LEAVES})})):
+        body = {"resume_from": {"build_id": old}, "source": source}
+        assert (await shuttle.ask("POST", f"/{app}/{build_id}", json=body)).status == 200
+        resumed = await shuttle.until(f"/{app}/{build_id}", seconds=60)
+    log = (await shuttle.whole_log(f"/{app}/3")).decode()
     assert resumed["state"] == "succeeded", log
     assert "-----> Fetching resume/disk.img\n" in log
     assert f"{digest}  -\n" in log
@@ -249,10 +253,13 @@ async def test_build_whose_files_are_lost_or_changed_is_not_resumed(
     path = f"/-/state/builds/{uuid}"
     assert (await shuttle.ask("PUT", f"{path}/artifacts/disk/content", data=b"bytes")).status == 201
     await shuttle.ask("PUT", path, json={"status": "failed"})
+    between = (await shuttle.ask("POST", f"{path}/resume", json={})).json["id"]
+    await shuttle.ask("PUT", f"/-/state/builds/{between}", json={"status": "failed"})
     stored = artifact_object(uuid, "disk")
     await shuttle.services.objects.delete(stored)
     if damage == "changed":
         (tmp_path / "other").write_bytes(b"other")
         await shuttle.services.objects.put(stored, tmp_path / "other", content_type="text/plain")
-    refused = await shuttle.ask("POST", f"{path}/resume", json={})
-    assert (refused.status, "The artifact disk " in refused.json["detail"]) == (409, True)
+    for resumed in (uuid, between):
+        refused = await shuttle.ask("POST", f"/-/state/builds/{resumed}/resume", json={})
+        assert (refused.status, "The artifact disk " in refused.json["detail"]) == (409, True)

@@ -88,6 +88,25 @@ async def test_resume_makes_one_pending_successor_that_the_ci_system_moves(state
     assert (await state.get(f"{BUILDS}/{uuid}/resume/{first['id']}/")).json == listed[0]
 
 
+async def test_build_that_resumes_another_one_also_leaves_what_that_one_left(state: Shuttle, name: str):
+    """Before, the resume of a resumed build had neither the artifacts nor the variables of the states that were done."""
+    old = await failed_build(state, name)
+    first = (await post(state, f"/{old}/resume", {}))["id"]
+    await post(state, f"/{first}/states", {"state": 20, "status": "again"})
+    await post(state, f"/{first}/variables", {"variable_key": "AMI", "variable_value": "ami-2"})
+    await post(state, f"/{first}/artifacts", {"artifact_name": "notes", "artifact_type": "y"})
+    await post(state, f"/{first}/failures", {"error_message": "It broke again."})
+    context = (await state.get(f"{BUILDS}/{first}/resume-context")).json
+    assert (context["last_successful_state"], context["resume_from_state"]) == (10, 20)
+    left = [(artifact["artifact_name"], artifact["build_id"]) for artifact in context["artifacts"]]
+    assert left == [("notes", first), ("disk", old)]
+    assert context["variables"] == {"AMI": "ami-2", "KEY": "******"}
+    second = (await post(state, f"/{first}/resume", {}))["id"]
+    own = {"X-API-Key": state_token(second, state.services.vault)}
+    told = (await state.get(f"{BUILDS}/{first}/resume-context", headers=own)).json
+    assert told["variables"] == {"AMI": "ami-2", "KEY": "s3cret-value"}
+
+
 async def test_late_report_about_a_resume_does_not_end_the_next_one(state: Shuttle, name: str):
     """Before, the repeated report ended the record that resumes this one, and the answer was about that record."""
     first = await post(state, f"/{await failed_build(state, name)}/resume", {})
