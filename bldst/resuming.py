@@ -48,13 +48,18 @@ _STEERING_PREFIXES = ("LD_", "DYLD_", "BASH_", "BLDST_", "BUILDSTATE_", "PYTHON"
 
 
 def resume(run: Run) -> int:
-    """Ask for a successor of the build; print the context from which it continues, with the request as one field."""
+    """Ask for a successor of the build; print the context from which it continues, with the request as one field.
+
+    The context does not know of --from-state, so the state at which the successor begins is that of the request.
+    """
     config = {name: run.fields.pop(name) for name in _ORCHESTRATION if name in run.fields}
     body: Dict[str, Any] = {"request_source": "bldst", **run.fields}
     if config:
         body["orchestration_config"] = config
-    request = run.ask("POST", "/builds/{build}/resume", body=body)
+    request = run.ask_object("POST", "/builds/{build}/resume", body=body)
     data = {**run.ask_object("GET", "/builds/{build}/resume-context"), "resume_request": request}
+    if "resume_from_state" in request:
+        data["resume_from_state"] = request["resume_from_state"]
     if run.output.chosen in ("table", "text"):
         run.output.show_data(data, run.command)
     else:

@@ -24,12 +24,13 @@ _CONTEXT = {
 
 class TestResume:
     def test_request_and_context_are_printed_as_one_object(self, server: RecordingServer, run: Run):
-        server.says("POST /builds/b-1/resume", {"id": "r1", "orchestration_status": "pending"}, 201)
+        request = {"id": "r1", "orchestration_status": "pending", "resume_from_state": 35}
+        server.says("POST /builds/b-1/resume", request, 201)
         server.says("GET /builds/b-1/resume-context", _CONTEXT)
         ran = run(
             "build resume b-1 --from-state 35 --reason 'Network' --platform concourse --pipeline rhel9 --job base"
         )
-        assert json.loads(ran.out) == {**_CONTEXT, "resume_request": {"id": "r1", "orchestration_status": "pending"}}
+        assert json.loads(ran.out) == {**_CONTEXT, "resume_from_state": 35, "resume_request": request}
         assert [str(request) for request in server.requests] == [
             "POST /builds/b-1/resume",
             "GET /builds/b-1/resume-context",
