@@ -14,6 +14,7 @@ from shuttle.errors import ConflictError, InvalidRequestError, NotFoundError
 from shuttle.request import UUID
 from shuttle.store.prepared import Prepared, padded
 from shuttle.store.records import DEFAULT_PROJECT
+from shuttle.store.references import lock_names
 from shuttle.store.tables import apps
 from shuttle.store.tx import Tx
 
@@ -47,14 +48,17 @@ def create_project(
 
     Raises:
         ConflictError: there is one of that name with another description or parent. NotFoundError: no such parent.
+        InvalidRequestError: the restored project would contain itself.
     """
-    parent_id = None if parent is None else _parent(tx, parent).project_id
+    above = None if parent is None else _locked_parent(tx, parent)
+    parent_id = None if above is None else above.project_id
     row = {"app_id": app_id, "api": Api.NEW.value, "job_name": job_name, "created_at": tx.now.at}
     row |= {"project_id": project_id_of(app_id), "description": description, "parent_id": parent_id}
     if tx.execute(_INSERT, row).first() is not None:
         return known_project(tx, app_id), True
     known = _locked(tx, app_id)
     if known.deactivated_at is not None:
+        _check_line(tx, known, above)
         changes = {"description": description, "parent_id": parent_id, "deactivated_at": None}
         return _update(tx, known, changes), True
     if (known.description, known.parent_id) != (description, parent_id):
@@ -128,15 +132,12 @@ def change_project(tx: Tx, key: str, *, description: str | None = None, parent: 
     Raises:
         NotFoundError: there is no such project or parent. InvalidRequestError: the project would contain itself.
     """
+    above = None if parent is None else _locked_parent(tx, parent)
     known = _locked(tx, known_project(tx, key).app_id)
     changes: dict[str, Any] = {} if description is None else {"description": description}
-    if parent is not None:
-        above = _parent(tx, parent)
+    if above is not None:
+        _check_line(tx, known, above)
         changes["parent_id"] = above.project_id
-        if known.project_id in _line_of(tx, above):
-            raise InvalidRequestError(
-                "Choose another parent: a project cannot contain itself.", field="parent_project_id"
-            )
     return _update(tx, known, changes)
 
 
@@ -150,8 +151,15 @@ def deactivate_project(tx: Tx, key: str) -> None:
         _update(tx, known, {"deactivated_at": tx.now.at})
 
 
-def _parent(tx: Tx, key: str) -> Project:
+def _locked_parent(tx: Tx, key: str) -> Project:
+    """The project of this key. Until the end of the transaction no other one changes parents: two could make a ring."""
+    lock_names(tx)
     return referred_project(tx, key)
+
+
+def _check_line(tx: Tx, project: Project, above: Project | None) -> None:
+    if above is not None and project.project_id in _line_of(tx, above):
+        raise InvalidRequestError("Choose another parent: a project cannot contain itself.", field="parent_project_id")
 
 
 def _line_of(tx: Tx, project: Project) -> set[str]:

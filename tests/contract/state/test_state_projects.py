@@ -109,6 +109,14 @@ async def test_parent_is_named_by_uuid_or_name_and_never_in_a_circle(state: Shut
         assert answer.status == 400
 
 
+async def test_restored_project_is_not_in_a_circle_either(state: Shuttle, name: str):
+    for below, above in ((f"{name}-top", None), (f"{name}-low", f"{name}-top")):
+        await state.post("/-/state/projects", {"name": below, "parent_project_id": above})
+    await state.ask("DELETE", f"/-/state/projects/{name}-top")
+    refused = await state.post("/-/state/projects", {"name": f"{name}-top", "parent_project_id": f"{name}-low"})
+    assert (refused.status, "cannot contain itself" in refused.json["detail"]) == (400, True)
+
+
 @pytest.mark.parametrize("key", ["nobody", "%00", "00000000-0000-4000-8000-000000000000"])
 async def test_unknown_project_gets_404(state: Shuttle, key: str):
     for method in ("GET", "PUT", "DELETE"):

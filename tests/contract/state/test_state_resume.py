@@ -89,7 +89,7 @@ async def test_resume_makes_one_pending_successor_that_the_ci_system_moves(state
 
 
 async def test_build_that_resumes_another_one_also_leaves_what_that_one_left(state: Shuttle, name: str):
-    """Before, the resume of a resumed build had neither the artifacts nor the variables of the states that were done."""
+    """Before, the resume of a resumed build lacked the artifacts and variables of the states that were done."""
     old = await failed_build(state, name)
     first = (await post(state, f"/{old}/resume", {}))["id"]
     await post(state, f"/{first}/states", {"state": 20, "status": "again"})

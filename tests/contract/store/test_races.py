@@ -13,7 +13,7 @@ import pytest
 from shuttle.build import Api, Build, Ending, SourceFacts, State, StopCause
 from shuttle.clock import Anchor, Boot
 from shuttle.delivery import Outcome
-from shuttle.errors import ConflictError, GoneError, StoreError
+from shuttle.errors import ConflictError, GoneError, InvalidRequestError, StoreError
 from shuttle.lifecycle.steady_time import resume_steady_time
 from shuttle.standing import Standing
 from shuttle.store import Database, Tx
@@ -25,6 +25,7 @@ from shuttle.store.claims import NewClaim, claim_build, claims_of
 from shuttle.store.delivery_attempts import record_attempt
 from shuttle.store.pending_uploads import HELD_SECONDS, Hold, begin_deletion, hold_upload, orphaned_uploads
 from shuttle.store.progress import StageBoundary, StageEvent, record_stage_event
+from shuttle.store.projects import change_project, create_project
 from shuttle.store.steady_time import read_steady_time, write_steady_time
 from shuttle.store.stored_outbox import StoredOutbox
 from shuttle.store.tables import steady_time
@@ -384,3 +385,13 @@ async def test_two_first_starts_agree_on_one_steady_time(connections: list[Datab
         await connections[0].run(lambda tx: tx.execute(steady_time.delete()))
         await asyncio.gather(*map(resume_steady_time, clocks, connections))
         assert clocks[0].steady() == clocks[1].steady()
+
+
+async def test_two_projects_do_not_become_parents_of_each_other(connections: list[Database]):
+    """Before, both changes were accepted on PostgreSQL."""
+    for name in ("a", "b"):
+        await connections[0].run(create_project, name, name)
+    results = await overlapping(
+        connections, lambda tx: change_project(tx, "a", parent="b"), lambda tx: change_project(tx, "b", parent="a")
+    )
+    assert isinstance(results[1], InvalidRequestError)
