@@ -70,6 +70,7 @@ async def resumed_request(app_id: str, wanted: ResumeRequest, services: Services
         changed["auto_resume"] = None if request.auto_resume is None else request.auto_resume.after_one()
         resumed = resumed.model_copy(update={"automatic": True})
     request = request.model_copy(update=changed)
+    resumed = resumed.model_copy(update={"recorded": dict(wanted.recorded)})
     return ParsedRequest(request, wanted.ignored_fields, (), resumed, left_secrets=tuple(secrets))
 
 

@@ -67,7 +67,7 @@ def _said(request: BuildRequest, resumed: Resumed | None) -> dict[str, Any]:
     if request.auto_resume is not None:
         record["auto_resume"] = request.auto_resume.model_dump()
     if resumed is not None:
-        record["resume"] = {"resume_from_state": resumed.state_code}
+        record["resume"] = {**resumed.recorded, "resume_from_state": resumed.state_code}
         if resumed.automatic:
             record["resume"]["request_source"] = _AUTOMATIC
     return {"resume_from": None if resumed is None else resumed.build_uuid, "record": record or None}

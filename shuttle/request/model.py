@@ -126,7 +126,8 @@ class Resumed(BaseModel):
     """The build that a new one resumes, and the state code at which the new one continues.
 
     `platforms` has the same for each platform that is built again. `automatic`: no call asked for the resume,
-    but `auto_resume` of the failed build did.
+    but `auto_resume` of the failed build did. `recorded`: further fields of the call, which only lists of the requests
+    show; they are in the build's column `record`, not in the plan.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -136,6 +137,7 @@ class Resumed(BaseModel):
     state_code: int
     platforms: dict[str, "Resumed"] = Field(default_factory=dict, exclude_if=lambda platforms: not platforms)
     automatic: bool = Field(False, exclude_if=lambda automatic: not automatic)
+    recorded: dict[str, Any] = Field(default_factory=dict, exclude=True, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,6 @@
 """The body of a request that resumes a build: which build, from which state, and perhaps another source."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,7 +17,8 @@ class ResumeRequest:
     """A request to resume the build `build_id` of the same app.
 
     `state_code` None = the state in which it failed. `source` None = its stored source, or with `latest` the newest
-    commit of its branch. `automatic`: nobody asks for it, the failed build's `auto_resume` does.
+    commit of its branch. `automatic`: nobody asks for it, the failed build's `auto_resume` does. `recorded` are further
+    fields, such as a reason, that lists of the requests show; a request with others is no other one.
     """
 
     build_id: str
@@ -25,6 +27,7 @@ class ResumeRequest:
     ignored_fields: tuple[str, ...] = ()
     latest: bool = False
     automatic: bool = False
+    recorded: Mapping[str, Any] = field(default_factory=dict)
 
 
 def is_resume(value: Any) -> bool:

@@ -93,7 +93,9 @@ async def post_resume(request: web.Request) -> web.StreamResponse:
     else:
         if TRIGGER in (body.orchestration_config or {}):  # no CI system has to be called
             request[IGNORED] = (*request[IGNORED], TRIGGER_PATH)
-        wanted = ResumeRequest(build.build_id, body.resume_from_state, latest=body.latest is True)
+        wanted = ResumeRequest(
+            build.build_id, body.resume_from_state, latest=body.latest is True, recorded=_recorded_fields(body)
+        )
         own_id = None if body.build_number is None else build_id_of(body.build_number)
         asked: dict[str, Any] = {"build_id": build.build_id}
         if body.resume_from_state is not None:
@@ -117,27 +119,35 @@ async def _check_order(request: web.Request, build: Build, body: NewResumeBody) 
 async def _resume_record(request: web.Request, build: Build, body: NewResumeBody) -> tuple[Build, bool]:
     if body.latest:
         raise InvalidRequestError("Leave latest out: the CI system of this build chooses its source.", field="latest")
-    services, fields = request.app[SERVICES], body.given()
+    services, fields = request.app[SERVICES], _asked(body)
     vault = services.vault
-    for name in ("build_number", "latest"):
-        fields.pop(name, None)
     trigger = _trigger(body, services)
     request[IGNORED] = (*request[IGNORED], *trigger.ignored_fields)
     await check_files(build.build_uuid, services)
     content = canonical_json({"resume": build.build_uuid, **fields})
-    if body.orchestration_config is not None:
-        fields["orchestration_config"] = without_trigger(body.orchestration_config)
     new = NewResume(
         build_uuid=str(uuid.uuid4()),
         build_id=None if body.build_number is None else build_id_of(body.build_number),
         number=body.build_number,
         state_code=body.resume_from_state,
-        fields=fields,
+        fields=_recorded_fields(body),
         request_fingerprint=vault.fingerprint(content),
         same_request=partial(vault.matches, content),
         call=trigger.call,
     )
     return await services.database.run(resume_record, build.build_uuid, new)
+
+
+def _asked(body: NewResumeBody) -> dict[str, Any]:
+    return {name: value for name, value in body.given().items() if name not in {"build_number", "latest"}}
+
+
+def _recorded_fields(body: NewResumeBody) -> dict[str, Any]:
+    """The fields that lists of the requests show. The URL that is called may have secrets, and is left out."""
+    fields = _asked(body)
+    if body.orchestration_config is not None:
+        fields["orchestration_config"] = without_trigger(body.orchestration_config)
+    return fields
 
 
 def _trigger(body: NewResumeBody, services: Services) -> Trigger:

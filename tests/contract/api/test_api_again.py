@@ -106,6 +106,23 @@ async def test_failed_build_is_resumed_once(shuttle: Shuttle, app: str):
     ]
 
 
+async def test_request_to_resume_keeps_its_reason(shuttle: Shuttle, app: str):
+    """Before, only requests about builds of other CI systems kept it."""
+    await shuttle.submit(f"/{app}/1", source={"url": "data:,x"})
+    await shuttle.until(f"/{app}/1")
+    uuid = (await shuttle.get(f"/{app}/1")).json["build_uuid"]
+    path = f"/-/state/builds/{uuid}/resume"
+    config = {"job": "j", "trigger_webhook": "https://ci.example.com/s3cret"}
+    body = {"resume_reason": "There is room.", "requested_by": "me", "orchestration_config": config}
+    made = (await shuttle.ask("POST", path, json=body)).json
+    assert (made["resume_reason"], made["requested_by"], made["orchestration_config"]) == (
+        "There is room.",
+        "me",
+        {"job": "j"},
+    )
+    assert [each["resume_reason"] for each in (await shuttle.get(path)).json] == ["There is room."]
+
+
 async def test_repeat_of_a_resume_is_answered_while_another_build_resumes_the_same_one(shuttle: Shuttle, app: str):
     waits = data_url(
         {"build.sh": '#!/bin/sh\n[ -n "${RESUME_MODE-}" ] || exit 3\n[ $RESUME_FROM_STATE = 20 ] || sleep 600\n'}
