@@ -83,13 +83,19 @@ def _named(stages: Sequence[StageRow], name: str, branch: str | None) -> StageRo
 
 
 class StageReader:
-    """A LogReader of the part of a log that belongs to a stage. Offsets are those of the whole log."""
+    """A LogReader of the part of a log that belongs to a stage. Offsets are those of the whole log.
 
-    def __init__(self, whole: LogReader, build_uuid: str, stage: StageRow, database: Database) -> None:
+    With `with_reason`, a stage that does not succeed goes on to the end of the log, which says why the build failed.
+    """
+
+    def __init__(
+        self, whole: LogReader, build_uuid: str, stage: StageRow, database: Database, *, with_reason: bool = False
+    ) -> None:
         self._whole = whole
         self._build_uuid = build_uuid
         self._stage = stage
         self._database = database
+        self._with_reason = with_reason
         self._seen_bytes = 0
         self.size_bytes = 0
         self.complete = False
@@ -109,6 +115,8 @@ class StageReader:
         newest = await self._database.run(stage_at, self._build_uuid, self._stage.position)
         self._stage = newest or self._stage
         start, stop = self._stage.log_start, self._stage.log_stop
+        if self._with_reason and self._stage.status != "succeeded":
+            stop = None
         if start is not None:
             self.size_bytes = max(start, min(self._seen_bytes, self._seen_bytes if stop is None else stop))
         self.complete = is_over or (start is not None and stop is not None and self._seen_bytes >= stop)

@@ -4,6 +4,7 @@ from aiohttp import web
 
 from shuttle.build import Build
 from shuttle.errors import ObjectNotFoundError
+from shuttle.lifecycle.log_pieces import recorded_bytes
 from shuttle.lifecycle.replica_log import open_reader
 from shuttle.logs import LogReader
 from shuttle.store.packer_requests import RecordedRun
@@ -33,22 +34,24 @@ async def end_of_log(stage: RunStage, build: Build, run: RecordedRun, reader: Lo
     if row is None:
         return stage.text
     if row.log_start is None or reader is None:
-        return ""
-    stop = build.log_bytes if row.log_stop is None and build.log_bytes is not None else row.log_stop
-    stop = reader.size_bytes if stop is None else min(stop, reader.size_bytes)
-    first = max(row.log_start, stop - MAX_LOG_BYTES)
+        return stage.text
+    without_ending = recorded_bytes(build) if build.state.final else None
+    stop = min(each for each in (reader.size_bytes, without_ending, row.log_stop) if each is not None)
+    after = len(stage.text.encode())
+    first = max(row.log_start, stop + after - MAX_LOG_BYTES)
     try:
         end = await _read(reader, first, stop)
     except ObjectNotFoundError:
-        return _NOT_KEPT
+        return _NOT_KEPT + stage.text
     if first == row.log_start:
-        return end.decode("utf-8", "replace")
+        return end.decode("utf-8", "replace") + stage.text
     # The end may begin within a line, or even within a character, so what precedes its first line end is left out. If
     # it has no line end, all of it is shown.
     rest, newline, lines = end.partition(b"\n")
     shown = (lines if newline else rest).decode("utf-8", "replace")
     whole = f"{stage_link(run, stage.name).href}?follow=true"
-    return f"-----> This log has {stop - row.log_start} bytes; this is its end. The whole log is at {whole}\n{shown}"
+    size_bytes = stop + after - row.log_start
+    return f"-----> This log has {size_bytes} bytes; this is its end. The whole log is at {whole}\n{shown}{stage.text}"
 
 
 async def _read(reader: LogReader, first: int, stop: int) -> bytes:
@@ -62,7 +65,8 @@ async def _read(reader: LogReader, first: int, stop: int) -> bytes:
 async def send_stage(request: web.Request, row: StageRow, build: Build) -> web.StreamResponse:
     """The whole log of the pipeline's stage as text, while it grows."""
     services = request.app[SERVICES]
-    reader = StageReader(await open_reader(build, services), build.build_uuid, row, services.database)
+    whole = await open_reader(build, services)
+    reader = StageReader(whole, build.build_uuid, row, services.database, with_reason=True)
     await reader.refresh()
     if row.raw_start is not None and request.method != "HEAD":
         await wait_for_begin(request, reader)

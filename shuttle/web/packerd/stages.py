@@ -1,7 +1,7 @@
 """The stages of a run: those of the source are derived from staging, the others are what the pipeline reports."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from shuttle.build import Build, State
@@ -17,7 +17,7 @@ _COMMIT = "-----> Source: commit "
 
 @dataclass(frozen=True, slots=True)
 class RunStage:
-    """A stage. Its log is `text`, or the part of the build's log that belongs to `row`."""
+    """A stage. Its log is the part of the build's log that belongs to `row`, if there is one, and then `text`."""
 
     name: str
     status: Status
@@ -38,7 +38,15 @@ def stages_of_run(build: Build, rows: Sequence[StageRow], *, has_branch: bool) -
     """The stages that have begun, in their order."""
     newest = {row.stage: row for row in rows if not row.branch and row.stage in PIPELINE_STAGES}
     reported = [_reported(newest[name], build) for name in PIPELINE_STAGES if name in newest]
-    return [*_of_source(build, has_branch=has_branch, is_last=not reported), *reported]
+    stages = [*_of_source(build, has_branch=has_branch), *reported]
+    if build.state.final and not stages:
+        stages = [RunStage(CLONE, "failed", build.finished_at, build.finished_at)]
+    return [*stages[:-1], *(_with_ending(stage, build) for stage in stages[-1:])]
+
+
+def _with_ending(last: RunStage, build: Build) -> RunStage:
+    """The last stage also has the line that says why the build ended: it follows all output, so no stage has it."""
+    return replace(last, text=last.text + (build.log_ending or ""))
 
 
 def _reported(row: StageRow, build: Build) -> RunStage:
@@ -49,27 +57,23 @@ def _reported(row: StageRow, build: Build) -> RunStage:
     return RunStage(row.stage, "complete" if succeeded else "failed", row.began_at, ended_at, row=row)
 
 
-def _of_source(build: Build, *, has_branch: bool, is_last: bool) -> Iterator[RunStage]:
-    """The clone and, if the request names a branch, its checkout. Both happen while the source is staged.
-
-    If no other stage follows, the last of them also has the line that says why the build ended.
-    """
+def _of_source(build: Build, *, has_branch: bool) -> Iterator[RunStage]:
+    """The clone and, if the request names a branch, its checkout. Both happen while the source is staged."""
     began_at, ended_at = build.staging_at, build.staged_at or build.finished_at
     if began_at is None:
         return
-    ending = (build.log_ending or "") if is_last else ""
     clone, checkout = _split(build.preamble) if has_branch else (build.preamble, "")
     if ended_at is None:
         yield RunStage(CLONE, "running", began_at)
     elif build.staged_at is not None:
-        yield RunStage(CLONE, "complete", began_at, ended_at, clone + ("" if has_branch else ending))
+        yield RunStage(CLONE, "complete", began_at, ended_at, clone)
         if has_branch:
-            yield RunStage(CHECKOUT, "complete", ended_at, ended_at, checkout + ending)
+            yield RunStage(CHECKOUT, "complete", ended_at, ended_at, checkout)
     elif has_branch and _failed_at_checkout(build):
         yield RunStage(CLONE, "complete", began_at, ended_at, clone)
-        yield RunStage(CHECKOUT, "failed", ended_at, ended_at, checkout + ending)
+        yield RunStage(CHECKOUT, "failed", ended_at, ended_at, checkout)
     else:
-        yield RunStage(CLONE, "failed", began_at, ended_at, clone + ending)
+        yield RunStage(CLONE, "failed", began_at, ended_at, clone)
 
 
 def _split(preamble: str) -> tuple[str, str]:

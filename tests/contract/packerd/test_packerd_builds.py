@@ -87,6 +87,9 @@ async def test_log_of_a_failed_stage_says_why(packerd: Packerd, giturl: str):
     request_id = await packerd.build(giturl)
     agent = await packerd.agent(request_id)
     await agent.begin("RunPacker")
+    await agent.agent.push(b"one\n")
+    path = f"/build/responses/{request_id}/0/stages/RunPacker"
+    following = asyncio.create_task(packerd.get(f"{path}?follow=true"))
     report = {"id": "f", "reason": "no_such_builder", "message": "The template has no builder typo."}
     assert (await agent.agent.ask("POST", "report", json=report)).status == 200
     await agent.end("RunPacker", 1)
@@ -97,6 +100,34 @@ async def test_log_of_a_failed_stage_says_why(packerd: Packerd, giturl: str):
         ("GitClone", "complete"),
         ("RunPacker", "failed"),
     ]
+    log = "one\n-----> The template has no builder typo.\n"
+    assert [(await following).text, (await packerd.get(path)).json["log"]] == [log, log]
+
+
+async def test_log_of_the_last_stage_says_who_ended_the_run(packerd: Packerd, giturl: str):
+    """The agent has reported neither the reason nor the end of the stage."""
+    request_id = await packerd.build(giturl)
+    agent = await packerd.agent(request_id)
+    await agent.stage("RunBerksVendor", b"one\n")
+    await agent.begin("RunPacker")
+    await agent.agent.push(b"two\n")
+    assert (await packerd.ask("DELETE", f"/build/queue/{request_id}")).status == 200
+    await agent.agent.end(143)
+    over = await packerd.until_over(request_id)
+    assert (over["status"], over["buildstages"][-2]["log"]) == ("failed", "one\n")
+    log = "two\n-----> The build was stopped on request.\n"
+    assert over["buildstages"][-1]["log"] == log
+    assert (await packerd.get(f"/build/responses/{request_id}/0/stages/RunPacker?follow=true")).text == log
+
+
+@pytest.mark.slow
+async def test_run_that_is_stopped_before_its_clone_says_so(packerd: Packerd, giturl: str):
+    await packerd.agent(await packerd.build(giturl))
+    request_id = await packerd.build(giturl)
+    assert (await packerd.ask("DELETE", f"/build/queue/{request_id}")).status == 200
+    [stage] = (await packerd.response(request_id))["buildstages"]
+    assert (stage["name"], stage["status"]) == ("GitClone", "failed")
+    assert stage["log"] == "-----> The build was stopped on request.\n"
 
 
 @pytest.mark.parametrize(
