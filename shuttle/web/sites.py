@@ -36,20 +36,27 @@ class _Origin:
 class Sites:
     """Knows the service's own names. With `addresses_too` Host may be any IP address: DNS rebinding needs a name."""
 
-    def __init__(self, own_urls: Sequence[str], *, addresses_too: bool) -> None:
-        """`own_urls` are base URLs, or `host[:port]`, which stands for http and https."""
+    def __init__(
+        self, own_urls: Sequence[str], *, addresses_too: bool, unchecked_with: str = "with SHUTTLE_TOKENS set"
+    ) -> None:
+        """`own_urls` are base URLs, or `host[:port]`, which stands for http and https.
+
+        `unchecked_with` names the settings with which callers do not call `check_host`.
+        """
         self._origins = {origin for url in own_urls for origin in _origins_of(url)}
         self._hosts = {origin.host for origin in self._origins}
         self._addresses_too = addresses_too
+        self._unchecked_with = unchecked_with
 
     def check_host(self, request: web.Request) -> None:
         """Raises InvalidRequestError (400) unless there is one Host, ForbiddenError (403) if it is not an own name."""
         for authority in _authorities(request):
             origin = _origin("http", authority)
             if origin is None or not self._is_own(origin.host):
+                address = "an IP address" if self._addresses_too else "127.0.0.1"
                 raise ForbiddenError(
-                    "Call this service at localhost, 127.0.0.1 or a host in BUILD_SHUTTLE_HOST or SHUTTLE_ALIASES;"
-                    " with SHUTTLE_TOKENS set, any name is accepted.",
+                    f"Call this service at localhost, {address} or a host in BUILD_SHUTTLE_HOST or SHUTTLE_ALIASES;"
+                    f" {self._unchecked_with}, any name is accepted.",
                     field="Host",
                 )
 

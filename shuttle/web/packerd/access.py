@@ -15,9 +15,12 @@ _JSON_RANGES = frozenset({"application/json", "application/*", "*/*"})
 def packerd_gate(services: Services) -> Gate:
     """The gate of the listener SHUTTLE_PACKERD_BIND; SHUTTLE_PACKERD_ANONYMOUS admits callers without a token."""
     settings = services.settings
-    tokens = () if settings.shuttle_packerd_anonymous else settings.shuttle_tokens
+    tokens, checks_tokens = settings.shuttle_tokens, "with SHUTTLE_TOKENS set"
+    if settings.shuttle_packerd_anonymous:
+        tokens, checks_tokens = (), f"{checks_tokens} and without SHUTTLE_PACKERD_ANONYMOUS"
     host = "localhost" if settings.packerd_address is None else settings.packerd_address[0]
-    sites = Sites((services.public_url, *settings.shuttle_aliases), addresses_too=not is_loopback(host))
+    own_urls = (services.public_url, *settings.shuttle_aliases)
+    sites = Sites(own_urls, addresses_too=not is_loopback(host), unchecked_with=checks_tokens)
     return Gate(tokens, sites, legacy_anonymous=False)
 
 

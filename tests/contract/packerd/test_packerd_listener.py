@@ -71,6 +71,15 @@ async def test_every_error_of_the_listener_is_a_number_and_a_sentence(
 
 
 @pytest.mark.asyncio(loop_scope="module")
+async def test_refusal_of_a_foreign_host_says_which_settings_accept_it(open_listener: Shuttle):
+    """Tokens alone have no effect here: the service has some."""
+    headers = {"Host": "shuttle.attacker.example"}
+    async with open_listener.session.get(url_of(open_listener, "/build/queue"), headers=headers, ssl=False) as answer:
+        message = (await answer.json())["message"]
+    assert "with SHUTTLE_TOKENS set and without SHUTTLE_PACKERD_ANONYMOUS, any name is accepted" in message
+
+
+@pytest.mark.asyncio(loop_scope="module")
 async def test_malformed_request_is_answered_in_the_same_form(open_listener: Shuttle):
     unchecked = ssl.create_default_context()
     unchecked.check_hostname, unchecked.verify_mode = False, ssl.CERT_NONE
