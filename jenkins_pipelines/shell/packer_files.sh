@@ -9,7 +9,8 @@ upload_packer_files() {
   LC_ALL=C # names are bytes here
   for names in files listed_files; do
     made=''
-    [ ! -f "$results/$names" ] || made=`dd bs=64k count=4 <"$results/$names" 2>/dev/null`
+    # A build has at most 1000 artifacts, whose names have at most 900 bytes each.
+    [ ! -f "$results/$names" ] || made=`dd bs=64k count=16 <"$results/$names" 2>/dev/null`
     set -f
     IFS=$newline
     # shellcheck disable=SC2086 # one word per line

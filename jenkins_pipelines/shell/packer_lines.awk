@@ -125,22 +125,21 @@ function add_reference(type, id) {
 
 # The manifest of packer's post-processor, which has one field per line and keeps what earlier runs have built. Of this
 # run it may list artifacts that a later post-processor has replaced, and that packer does not list at the end.
-function read_manifest(path, n, i, line, run, from, text) {
-  while (n < 20000 && (getline line < path) > 0) {
-    text[++n] = line
-    if (line ~ /^  "last_run_uuid": "/) run = line
-  }
+function read_manifest(path, n, line, run, text) {
+  while ((getline line < path) > 0) if (line ~ /^  "last_run_uuid": "/) run = line
   close(path)
   if (run == "" || run in earlier) return
-  for (i = 1; i <= n; i++) {
-    if (text[i] ~ /^      "builder_type": "/) from = i
-    else if (text[i] ~ /^      "packer_run_uuid": "/ && value_of(text[i]) == value_of(run)) read_entry(text, from, i)
+  while ((getline line < path) > 0) {
+    if (line ~ /^      "builder_type": "/) n = 0
+    text[++n] = line
+    if (line ~ /^      "packer_run_uuid": "/ && value_of(line) == value_of(run)) read_entry(text, n)
   }
+  close(path)
 }
 
-function read_entry(text, first, last, i, type, id, name, has_files) {
-  type = value_of(text[first])
-  for (i = first + 1; i < last; i++) {
+function read_entry(text, n, i, type, id, name, has_files) {
+  type = value_of(text[1])
+  for (i = 2; i < n; i++) {
     if (text[i] ~ /^      "artifact_id": "/) id = one_line(value_of(text[i]))
     if (text[i] !~ /^          "name": "/) continue
     has_files = 1

@@ -98,7 +98,7 @@ async def test_artifacts_that_only_the_manifest_lists_are_reported_too(packer_ag
     earlier = manifest_entry("amazon-ebs", "eu-west-1:ami-0", "before")
     written = manifest(
         "now",
-        earlier,
+        *[earlier] * 2_000,  # packer keeps every run's entries, if the manifest is committed
         manifest_entry("file", "File", "now", "made.txt", "left.txt", "removed.txt"),
         manifest_entry("amazon-ebs", "eu-west-1:ami-1", "now"),
         manifest_entry("amazon-ebs", 'us-1:ami-2,"<&>\\', "now"),
