@@ -10,7 +10,6 @@ shuttle_except=$8 shuttle_validates=$9
 shift 9
 shuttle_init=$1 shuttle_variables_awk=$2 shuttle_lines_awk=$3
 shift 3
-trap : TERM
 
 # shuttle_print FILE
 shuttle_print() { LC_ALL=C "$shuttle_awk" 1 "$1"; }
@@ -61,7 +60,9 @@ for shuttle_manifest in manifest.json packer-manifest.json; do
   [ ! -f "$shuttle_manifest" ] || "$shuttle_awk" '/^  "last_run_uuid": /' "$shuttle_manifest"
 done >"$shuttle_folder/manifests"
 
-# awk ignores the signal of a stop, because packer then still prints what it removes.
+# A stop that comes earlier ends this shell, so that no build begins after it. From here on, packer ends by itself. awk
+# ignores the signal of a stop, because packer then still prints what it removes.
+trap : TERM
 exec 3>&1
 shuttle_status=`
   {

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from tests.support.packer_program import DIGEST, IMAGE, packer_program
 from tests.unit.pipelines.agent import SHELLS, Agent
+from tests.unit.pipelines.builds import until
 from tests.unit.pipelines.packer_cases import *  # noqa: F403 - the tests that packer itself passes, too
 from tests.unit.pipelines.packer_cases import KIND, NULL, TEMPLATE, reason, run, shell_local, shuttle
 
@@ -216,6 +217,24 @@ async def test_stop_lets_packer_clean_up_and_shows_what_it_says(packer_agent: Ag
     assert ended.status == 143
     assert "Cancelling build\n" in api.log
     assert not (packer_agent.workspace / "source").exists()
+
+
+async def test_stop_while_the_template_is_validated_starts_no_build(packer_agent: Agent) -> None:
+    packer_agent.program(
+        "packer",
+        f'#!/bin/sh\necho "$1" >>{packer_agent.workspace}/calls\n[ "$1" = validate ] || exit 0\n'
+        "trap 'exit 0' TERM\nwhile :; do sleep 0.1; done\n",
+    )
+    calls = packer_agent.workspace / "calls"
+    api = shuttle(TEMPLATE | {"builders": [NULL]})
+    async with api:
+        packer_agent.url = api.url
+        step = await packer_agent.start(KIND.build(KIND.Options()))
+        await until(lambda: calls.exists() and calls.read_text().endswith("validate\n"))
+        api.stop_cause = "stopped"
+        step.stop_as_jenkins_does()
+        ended = await step.ended()
+    assert (ended.status, calls.read_text()) == (143, "inspect\nvalidate\n")
 
 
 @pytest.mark.slow
