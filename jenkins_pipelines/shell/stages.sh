@@ -82,6 +82,7 @@ stop_build() {
   cause=$stop in_haste=yes
   # Jenkins sends TERM for the shuttle's stops, too, often before the shuttle has named the cause.
   say "The build is stopped${cause:+: $cause}."
+  await_process
   find_survivors
   if [ -n "$process$survivors" ]; then
     resume

@@ -212,6 +212,23 @@ async def test_stop_that_comes_while_a_variable_is_set_is_not_lost(
     assert run.status == api.ends["main"]
 
 
+@pytest.mark.slow
+async def test_stop_waits_for_a_process_that_is_just_being_started(agent: Agent) -> None:
+    starting, forever = agent.home / "starting", long_time()
+    real = (agent.programs / "sh").readlink()
+    agent.program("sh", f'#!{real}\n[ "$3" != process ] || {{ : >{starting}; sleep 0.3; }}\nexec {real} "$@"\n')
+    async with shuttle(f"sleep {forever}\n") as api:
+        agent.url = api.url
+        step = await agent.start(SCRIPT)
+        await until(starting.exists)
+        step.stop_as_jenkins_does()
+        run = await step.ended()
+    assert (run.status, api.ends) == (143, {"main": 143})
+    assert api.log == RUNNING + "-----> The build is stopped.\n"
+    assert not is_running(forever)
+    assert nothing_is_left(agent)
+
+
 async def test_stop_by_jenkins_ends_a_running_build(each_agent: Agent) -> None:
     forever = long_time()
     async with shuttle(f"echo begun; sleep {forever}\n") as api:
