@@ -103,15 +103,16 @@ read_status() {
   fi
 }
 
-# await_process: if the process that was started last is not known yet, wait for its pid for up to 2 s, and then 0.1 s
+# await_process: if the process that was started last is not known yet, wait for its pid for up to 3 s, and then 0.1 s
 # for its session, in which it can be signalled. Otherwise it would begin its work after the end of a stopped build.
 await_process() {
   [ -n "${start_by-}" ] && [ -z "$process$ended" ] || return 0
-  turns=100
-  while [ -z "$process$ended" ] && [ "$turns" -gt 0 ]; do
+  read_clock
+  known_by=$((now + 2))
+  while [ -z "$process$ended" ] && [ "$now" -le "$known_by" ]; do
     nap 2
     read_status
-    turns=$((turns - 1))
+    read_clock
   done
   nap 10
 }
