@@ -85,7 +85,7 @@ def _named(stages: Sequence[StageRow], name: str, branch: str | None) -> StageRo
 class StageReader:
     """A LogReader of the part of a log that belongs to a stage. Offsets are those of the whole log.
 
-    With `with_reason`, a stage that does not succeed goes on to the end of the log, which says why the build failed.
+    With `with_reason`, the part of a stage that does not succeed ends with the log, which says why the build failed.
     """
 
     def __init__(
