@@ -78,7 +78,8 @@ async def consuming(consumer: AIOKafkaConsumer, topic: str, partitions: Iterable
             with suppress(asyncio.CancelledError):
                 await task
     finally:
-        await consumer.stop()
+        # In a task of its own: aiokafka 0.14 raises CancelledError if it ends a fetch that has just failed.
+        await asyncio.wait({asyncio.ensure_future(consumer.stop())})
 
 
 def header(message: ConsumerRecord, name: str) -> str:

@@ -102,7 +102,8 @@ class Broker:
                 await consuming
         consumer, self._consumer = self._consumer, None
         if consumer is not None:
-            await consumer.stop()
+            # In a task of its own: aiokafka 0.14 raises CancelledError if it ends a fetch that has just failed.
+            await asyncio.wait({asyncio.ensure_future(consumer.stop())})
         cluster, self._cluster = self._cluster, None
         if cluster is not None:
             await asyncio.to_thread(cluster.close)
