@@ -1,11 +1,11 @@
 """The apps that this process owns: only their builds run here, and only their logs and statuses are sent from here."""
 
-import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from contextvars import Context
 
 from shuttle.errors import NotOwnerError
+from shuttle.lifecycle.owner_waits import OwnerWaits
 from shuttle.store.fence import Ownership, context_of_owner
 
 
@@ -15,8 +15,7 @@ class OwnedApps:
     def __init__(self) -> None:
         self._epochs: dict[str, int] = {}
         self._on_lost: list[Callable[[str], None]] = []
-        # What ends when an app is lost; see `while_owned`.
-        self._waits: dict[asyncio.Timeout, str] = {}
+        self._waits = OwnerWaits()
 
     def subscribe(self, on_lost: Callable[[str], None]) -> None:
         """Call `on_lost` with each app that is lost, also with one that this process has taken again meanwhile."""
@@ -33,7 +32,7 @@ class OwnedApps:
         if self._epochs.pop(app_id, None) is not None:
             for on_lost in self._on_lost:
                 on_lost(app_id)
-            self._end_waits(app_id)
+            self._waits.end(lambda waits_for: waits_for == app_id)
 
     def clear(self) -> Iterable[str]:
         """All apps are released; returns them."""
@@ -66,22 +65,8 @@ class OwnedApps:
         """
         if app_id not in self:
             raise NotOwnerError
-        wait = asyncio.timeout(None)
-        try:
-            async with wait:
-                self._waits[wait] = app_id
-                yield
-        except TimeoutError:
-            if not wait.expired():
-                raise
-            raise NotOwnerError from None
-        finally:
-            self._waits.pop(wait, None)
-
-    def _end_waits(self, app_id: str) -> None:
-        for wait in [wait for wait, waits_for in self._waits.items() if waits_for == app_id]:
-            del self._waits[wait]
-            wait.reschedule(0)  # at once
+        async with self._waits.waiting(app_id):
+            yield
 
     def lost(self, owned_now: dict[str, int]) -> Iterable[str]:
         """The apps that are not among these, or have another epoch."""

@@ -1,6 +1,5 @@
 """Requests to other replicas: a call that only the owner of an app can answer is passed on to the owner."""
 
-import asyncio
 from collections.abc import AsyncIterable, AsyncIterator, Container, Mapping
 from contextlib import asynccontextmanager
 
@@ -8,6 +7,7 @@ import aiohttp
 from yarl import URL
 
 from shuttle.errors import NotOwnerError
+from shuttle.lifecycle.owner_waits import OwnerWaits
 from shuttle.peer_signature import HEADER, PeerSignature
 from shuttle.store import Database
 from shuttle.store.ownership import owner_of
@@ -26,7 +26,7 @@ class Peers:
         self._database = database
         self.signature = signature
         self._session = session
-        self._calls = dict[asyncio.Timeout, str]()
+        self._calls = OwnerWaits()
 
     async def owner(self, build_uuid: str) -> Replica | None:
         """The other replica that owns the build's app; None = this process, or nobody. Raises StoreError."""
@@ -54,11 +54,9 @@ class Peers:
         path = f"{PREFIX}/{path_and_query}"
         signed = {**(headers or {}), HEADER: self.signature.sign(method, path)}
         limits = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_SECONDS)
-        call = asyncio.timeout(seconds)
-        self._calls[call] = owner.instance
         try:
             async with (
-                call,
+                self._calls.waiting(owner.instance, seconds),
                 self._session.request(
                     method,
                     URL(owner.url.rstrip("/") + path, encoded=True),
@@ -71,12 +69,7 @@ class Peers:
                 yield answer
         except (aiohttp.ClientError, TimeoutError, OSError):
             raise NotOwnerError from None
-        finally:
-            del self._calls[call]
 
     def end_calls_except(self, instances: Container[str]) -> None:
         """End the requests to all other replicas: those are dead, and a frozen one would not answer for `seconds`."""
-        now = asyncio.get_running_loop().time()
-        for call, instance in self._calls.items():
-            if instance not in instances and not call.expired():
-                call.reschedule(now)
+        self._calls.end(lambda instance: instance not in instances)

@@ -129,7 +129,7 @@ async def test_a_follower_is_not_held_for_ever_by_a_replica_that_lost_the_app(
 async def test_a_follower_is_not_held_for_ever_by_a_replica_without_lease(
     one: OneBuild, monkeypatch: pytest.MonkeyPatch
 ):
-    """It has lost the database, so it does not know that another replica has taken the app and goes on with the log."""
+    """It has lost the database, so it does not know that another replica has taken the app and writes the log now."""
     monkeypatch.setattr(replica_log, "_LONGEST_CHANGE_SECONDS", 0.1)
     monkeypatch.setattr(replica_log, "WAIT_SECONDS", 0.01)
     monkeypatch.setattr(replica_log, "_RETRY_SECONDS", 0.01)
