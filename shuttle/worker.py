@@ -22,9 +22,10 @@ from shuttle.logs.spool import SpoolError
 from shuttle.metrics import UNDER_WAY
 from shuttle.outgoing.endpoints import EndpointKind
 from shuttle.sinks import Sink
-from shuttle.store.builds import OwnedBuild, find_build, find_open, open_builds, stopping_uuids, unfinished_uuids
+from shuttle.store.builds import find_build
 from shuttle.store.fence import Ownership, current_ownership
-from shuttle.store.transitions import builds_with_slots, grant_slots, reason_for_waiting, record_waiting
+from shuttle.store.open_work import OwnedBuild, find_open, no_longer_waiting, open_work
+from shuttle.store.transitions import grant_slots, reason_for_waiting, record_waiting
 
 log = structlog.get_logger()
 
@@ -75,17 +76,16 @@ class Worker:
 
         After a start or a takeover this is all open work. Later it is only the work that was recorded without a notice.
         """
-        parked = set(self._parked)
-        unfinished = await self._services.database.run(unfinished_uuids) if parked else set()
-        for build_uuid in (parked & self._parked.keys()) - unfinished:
+        running = {build.build_uuid for build in self._build_tasks.values()}
+        work = await self._services.database.run(open_work, running, set(self._parked))
+        for build_uuid in self._parked.keys() & work.unparked:
             self._begin(self._parked.pop(build_uuid))
-        known = {*self._parked, *(build.build_uuid for build in self._build_tasks.values())}
-        for owned in await self._services.database.run(open_builds, known):
+        for owned in work.builds:
             self._begin_owned(owned)
-        for build_uuid in await self._services.database.run(stopping_uuids):
+        for build_uuid in work.stopping:
             self._services.signals.wake(build_uuid)
-        await self._forwarding.look()
-        await self._resumes.look()
+        await self._forwarding.add(work.with_open_sinks)
+        self._resumes.add(work.resumes)
 
     def drop(self, app_id: str) -> None:
         """Stop working for an app that another replica has taken."""
@@ -162,9 +162,10 @@ class Worker:
 
     async def _grant(self) -> list[str]:
         """The builds that got a slot. A grant that raised StoreError may have been committed; it is included."""
-        lost = await self._services.database.run(builds_with_slots, list(self._parked)) if self._grant_unknown else []
+        run = self._services.database.run
+        lost = await run(no_longer_waiting, set(self._parked)) if self._grant_unknown else ()
         self._grant_unknown = True
-        granted = await self._services.database.run(grant_slots, self._services.settings.maximum_parallel_builds)
+        granted = await run(grant_slots, self._services.settings.maximum_parallel_builds)
         self._grant_unknown = False
         return [*lost, *granted]
 
@@ -239,7 +240,7 @@ class Worker:
             await self._forwarding.settle(build)
             self._parked.pop(build_uuid, None)
             if (build.record or {}).get("auto_resume") is not None:
-                await self._resumes.look(build_uuid)
+                await self._resumes.add_of(build_uuid)
             if build.archived_at is None:
                 self._begin(build)
         elif build.staged_at is not None and build.slot_at is None:

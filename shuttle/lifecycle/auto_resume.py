@@ -1,7 +1,7 @@
 """Automatic resumes: resumes failed builds whose requests ask for it, after failures that are marked as retryable."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 
 import structlog
@@ -50,9 +50,12 @@ class AutoResumes:
         """Those that have not ended."""
         return [*self._running]
 
-    async def look(self, build_uuid: str | None = None) -> None:
-        """Read the plans, or that of one build that has just ended. Raises StoreError."""
-        found = await self._services.database.run(waiting_resumes, build_uuid)
+    async def add_of(self, build_uuid: str) -> None:
+        """Add the plan of a build that has just ended. Raises StoreError."""
+        self.add(await self._services.database.run(waiting_resumes, build_uuid))
+
+    def add(self, found: Sequence[WaitingResume]) -> None:
+        """Add the planned resumes of this process's apps, except those that run."""
         running = {waiting.build_uuid for waiting in self._running.values()}
         for waiting in found:
             if waiting.build_uuid not in running:

@@ -1,7 +1,7 @@
 """Sends the logs of builds to their sinks, with a task for each open sink, and removes spools that no sink needs."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from datetime import datetime
 
@@ -17,7 +17,7 @@ from shuttle.logs.spool import SpoolError
 from shuttle.outgoing.endpoints import EndpointKind
 from shuttle.sinks import Sink, SinkTarget
 from shuttle.store.builds import find_build
-from shuttle.store.ledger import builds_with_open_sinks, has_open_sinks
+from shuttle.store.ledger import has_open_sinks
 
 log = structlog.get_logger()
 
@@ -42,10 +42,9 @@ class LogForwarding:
         """All running tasks, to be cancelled at a shutdown."""
         return [*self._starts, *self._forwards.values()]
 
-    async def look(self) -> None:
-        """Start a task for each open sink of this process's apps that has none."""
-        known = {target.build_uuid for target in self._targets.values()}
-        unknown = await self._services.database.run(builds_with_open_sinks) - known
+    async def add(self, build_uuids: Collection[str]) -> None:
+        """Start a task for each open sink of these builds that has none."""
+        unknown = {*build_uuids} - {target.build_uuid for target in self._targets.values()}
         for target in await self._services.sinks.open_sinks(sorted(unknown)) if unknown else ():
             self._start(target)
 

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -28,21 +28,19 @@ _COLUMNS = [
     *_OTHERS,
     *(builds.c[f"source_{fact.name}"] for fact in fields(SourceFacts)),
 ]
-_JOINED = sa.select(*_COLUMNS).join(apps, apps.c.app_id == builds.c.app_id)
-_OF_UUID = _JOINED.where(builds.c.build_uuid == sa.bindparam("uuid"))
+# The rows from which `build_from` makes builds.
+BUILD_ROWS = sa.select(*_COLUMNS).join(apps, apps.c.app_id == builds.c.app_id)
+_OF_UUID = BUILD_ROWS.where(builds.c.build_uuid == sa.bindparam("uuid"))
 _BY_UUID = Prepared(_OF_UUID)
 # `key_share` lets other transactions insert rows that refer to the build. On SQLite, which has one writer, FOR UPDATE
 # compiles to nothing.
 _LOCKED = Prepared(_OF_UUID.with_for_update(of=builds, key_share=True))
 _PLAN = sa.select(builds.c.plan).where(builds.c.build_uuid == sa.bindparam("uuid"))
 _BY_ID = Prepared(
-    _JOINED.where(builds.c.app_id == sa.bindparam("app_id"), builds.c.build_id == sa.bindparam("build_id"))
+    BUILD_ROWS.where(builds.c.app_id == sa.bindparam("app_id"), builds.c.build_id == sa.bindparam("build_id"))
     .order_by(builds.c.position.desc())
     .limit(1)
 )
-_UNARCHIVED = sa.and_(builds.c.finished_at.is_not(None), builds.c.archived_at.is_(None))
-# Databases limit the number of a statement's parameters.
-_AT_ONCE = 1000
 
 
 def build_from(row: Sequence[Any]) -> Build:
@@ -82,13 +80,13 @@ def find_newest(tx: Tx, app_id: str, build_id: str) -> Build | None:
 def find_builds(tx: Tx, app_id: str, build_id: str) -> list[Build]:
     """All builds with these ids, oldest first. At most one, the first, is of the new API."""
     pair = (builds.c.app_id == app_id, builds.c.build_id == build_id)
-    return [build_from(row) for row in tx.execute(_JOINED.where(*pair).order_by(builds.c.position))]
+    return [build_from(row) for row in tx.execute(BUILD_ROWS.where(*pair).order_by(builds.c.position))]
 
 
 def builds_with_running_logs(tx: Tx) -> list[Build]:
     """The builds whose logs have begun on agents and are not archived yet, oldest first."""
     running = (builds.c.claimed_at.is_not(None), builds.c.archived_at.is_(None))
-    return [build_from(row) for row in tx.execute(_JOINED.where(*running).order_by(builds.c.position))]
+    return [build_from(row) for row in tx.execute(BUILD_ROWS.where(*running).order_by(builds.c.position))]
 
 
 def has_app(tx: Tx, app_id: str) -> bool:
@@ -100,7 +98,7 @@ def page_of_builds(
     tx: Tx, *, app_id: str | None = None, before: int | None = None, state: State | None = None, limit: int = 50
 ) -> list[Build]:
     """Up to `limit` builds, newest first; `before` is an exclusive upper limit of their positions."""
-    query = _JOINED.order_by(builds.c.position.desc()).limit(limit)
+    query = BUILD_ROWS.order_by(builds.c.position.desc()).limit(limit)
     if app_id is not None or state is not None:
         states = None if state is None else {state}
         query = query.where(builds.c.position.in_(newest_positions(app_id, states, limit, before=before)))
@@ -111,7 +109,7 @@ def page_of_builds(
 
 def whole_builds(positions: sa.Select[tuple[int]]) -> Prepared:
     """The query for the builds with the positions that a query selects, the newest first; see `build_from`."""
-    return Prepared(_JOINED.where(builds.c.position.in_(positions)).order_by(builds.c.position.desc()))
+    return Prepared(BUILD_ROWS.where(builds.c.position.in_(positions)).order_by(builds.c.position.desc()))
 
 
 def newest_positions(
@@ -147,53 +145,6 @@ def newest_positions(
 def has_state(states: Iterable[str]) -> sa.ColumnElement[bool]:
     """The condition that a build has one of these states, as a prepared statement can have it."""
     return builds.c.state.in_([sa.literal(state) for state in states])
-
-
-def _mine(tx: Tx) -> Sequence[sa.ColumnElement[bool]]:
-    """The condition that this process owns the build's app."""
-    return () if tx.alone else (apps.c.owner == tx.instance,)
-
-
-def unfinished_uuids(tx: Tx) -> set[str]:
-    """The uuids of this process's builds that are not final."""
-    query = sa.select(builds.c.build_uuid).join(apps, apps.c.app_id == builds.c.app_id)
-    return set(tx.execute(query.where(TO_RUN, *_mine(tx))).scalars())
-
-
-def stopping_uuids(tx: Tx) -> set[str]:
-    """The uuids of this process's builds whose stop is recorded and that are not final."""
-    query = sa.select(builds.c.build_uuid).join(apps, apps.c.app_id == builds.c.app_id)
-    stopping = (TO_RUN, builds.c.stop_requested_at.is_not(None))
-    return set(tx.execute(query.where(*stopping, *_mine(tx))).scalars())
-
-
-class OwnedBuild(NamedTuple):
-    """A build of this process, and the epoch of its app."""
-
-    build: Build
-    epoch: int
-
-
-def open_builds(tx: Tx, known: Collection[str] = ()) -> list[OwnedBuild]:
-    """This process's builds, except `known`: those to run, then those to archive, each in the order of acceptance."""
-    found = list[OwnedBuild]()
-    # Without `+ 0`, SQLite would read all builds in the order of their positions. The index of unarchived builds has
-    # that order.
-    for state, order in ((TO_RUN, builds.c.position + 0), (_UNARCHIVED, builds.c.position)):
-        wanted = sa.select(builds.c.build_uuid).join(apps, apps.c.app_id == builds.c.app_id).where(state, *_mine(tx))
-        new = [uuid for uuid in tx.execute(wanted.order_by(order)).scalars() if uuid not in known]
-        for first in range(0, len(new), _AT_ONCE):
-            wanted_now = builds.c.build_uuid.in_(new[first : first + _AT_ONCE])
-            query = _JOINED.add_columns(apps.c.epoch).where(wanted_now).order_by(builds.c.position)
-            found += [OwnedBuild(build_from(row), row.epoch) for row in tx.execute(query)]
-    return found
-
-
-def find_open(tx: Tx, build_uuid: str) -> OwnedBuild | None:
-    """The build if it has to be run or archived, and this process owns its app."""
-    mine = (builds.c.build_uuid == build_uuid, sa.or_(TO_RUN, _UNARCHIVED), *_mine(tx))
-    row = tx.execute(_JOINED.add_columns(apps.c.epoch).where(*mine)).first()
-    return None if row is None else OwnedBuild(build_from(row), row.epoch)
 
 
 def sealed_spec(tx: Tx, build_uuid: str) -> bytes:

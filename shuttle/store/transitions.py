@@ -1,6 +1,5 @@
 """Transitions between states: each is a conditional UPDATE, with its status event in the same transaction."""
 
-from collections.abc import Sequence
 from hashlib import sha256
 from typing import Any
 
@@ -122,12 +121,6 @@ def grant_slots(tx: Tx, slots: int) -> list[str]:
         tx.execute(apps.update().where(apps.c.app_id == app_id).values(last_slot_at=tx.now.steady))
         granted.append(build_uuid)
     return granted
-
-
-def builds_with_slots(tx: Tx, build_uuids: Sequence[str]) -> list[str]:
-    """The uuids among `build_uuids` whose builds have a slot."""
-    query = sa.select(builds.c.build_uuid).where(builds.c.build_uuid.in_(build_uuids), builds.c.slot_at.is_not(None))
-    return list(tx.execute(query).scalars())
 
 
 def reason_for_waiting(tx: Tx, build_uuid: str, slots: int) -> str | None:

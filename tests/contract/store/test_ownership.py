@@ -10,9 +10,10 @@ from shuttle.errors import NotOwnerError
 from shuttle.store import Database, Topic
 from shuttle.store.accept import Accepted
 from shuttle.store.auto_resumes import waiting_resumes
-from shuttle.store.builds import find_build, open_builds
+from shuttle.store.builds import find_build
 from shuttle.store.fence import Ownership, as_owner_of
 from shuttle.store.ledger import builds_with_open_sinks
+from shuttle.store.open_work import open_builds
 from shuttle.store.ownership import orphaned_apps, owned_apps, release_apps, take_apps
 from shuttle.store.postgres import PostgresDatabase
 from shuttle.store.record_failures import FailureReport, record_failure

@@ -10,7 +10,8 @@ import pytest
 from shuttle.build import Build, Ending, State, project_id_of
 from shuttle.errors import ConflictError
 from shuttle.store import Database, Tx
-from shuttle.store.builds import open_builds, page_of_builds
+from shuttle.store.builds import page_of_builds
+from shuttle.store.open_work import open_builds
 from shuttle.store.record_ends import abandoned_records
 from shuttle.store.record_failures import FailureReport, end_record, failures_of, record_failure
 from shuttle.store.record_lists import BuildFilter, page_of_records

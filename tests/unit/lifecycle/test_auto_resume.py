@@ -62,10 +62,13 @@ class Resuming:
 
     async def pass_time(self, seconds: float = 3600) -> None:
         """Let time pass, and the resumes that are due end."""
-        await self.resumes.look()
+        await self.look()
         self.one.clock.forward(seconds)
         self.resumes.begin_due()
         await asyncio.gather(*self.resumes.tasks)
+
+    async def look(self) -> None:
+        self.resumes.add(await self.one.database.run(waiting_resumes))
 
     async def successor(self, build: Build) -> Build | None:
         return await self.one.database.run(successor_of, build.build_uuid)
@@ -180,7 +183,7 @@ async def test_each_platform_that_failed_decides(
 @pytest.mark.parametrize("by", ["deletion of the app", "stop of the build"])
 async def test_the_plan_is_cancelled(shop: Resuming, by: str):
     build = await shop.failed(after_seconds=60)
-    await shop.resumes.look()
+    await shop.look()
     if by == "deletion of the app":
         await delete_app("shop", Standing.CONTROLLER, shop.one.services)
     else:

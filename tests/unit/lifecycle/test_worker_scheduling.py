@@ -14,7 +14,7 @@ from shuttle.clock import Anchor, read_boot
 from shuttle.errors import BusyError, NotOwnerError, ObjectStoreError, OutcomeUnknownError, ShuttleError, StoreError
 from shuttle.store.accept import record_all
 from shuttle.store.apps import mark_app_deleted
-from shuttle.store.builds import unfinished_uuids
+from shuttle.store.open_work import open_work
 from shuttle.store.transitions import finish_build, grant_slots, mark_archived, request_stop
 from shuttle.store.tx import Subscriptions
 from tests.support.inprocess import Shuttle, running_shuttle, script_request
@@ -86,6 +86,21 @@ async def test_a_build_starts_although_the_answer_to_its_slot_grant_was_lost(
         assert (await shuttle.delete("/one/1")).status == 200
         await shuttle.until_shown("/two/1", lambda build: "Jenkins" in (build["waiting_for"] or ""))
     assert len(granted) == 1
+
+
+async def test_a_waiting_build_begins_although_nothing_said_that_it_has_a_slot(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Any replica may grant the slot; the owner of the app gets a notice, and notices may be lost."""
+    async with running_shuttle(tmp_path, MAXIMUM_PARALLEL_BUILDS="1") as shuttle:
+        await shuttle.submit("/one/1")
+        await shuttle.until_shown("/one/1", lambda build: "Jenkins" in (build["waiting_for"] or ""))
+        await shuttle.submit("/two/1")
+        await shuttle.until_shown("/two/1", lambda build: "slots" in (build["waiting_for"] or ""))
+        monkeypatch.setattr(Subscriptions, "send", lambda *_: None)
+        assert len(await shuttle.services.database.run(grant_slots, 2)) == 1
+        await shuttle.worker.look()
+        await shuttle.until_shown("/two/1", lambda build: "Jenkins" in (build["waiting_for"] or ""), seconds=5)
 
 
 async def test_a_build_whose_app_another_replica_has_taken_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -188,7 +203,7 @@ async def test_request_that_certainly_recorded_nothing_starts_no_search_for_its_
         async def refused(called: Any, *args: Any, **kwargs: Any) -> Any:
             if called is record_all:
                 raise error
-            if called is unfinished_uuids:
+            if called is open_work:
                 searches.append(called)
             return await run(called, *args, **kwargs)
 

@@ -10,8 +10,9 @@ from cryptography.fernet import Fernet
 
 from shuttle.errors import StoreError
 from shuttle.store import Parameters, Result, Tx
-from shuttle.store.builds import endpoints_and_artifacts, open_builds
+from shuttle.store.builds import endpoints_and_artifacts
 from shuttle.store.offsets import AckedOffsets
+from shuttle.store.open_work import open_builds
 from shuttle.store.sqlite import SqliteDatabase
 from shuttle.store.stored_sinks import StoredSinks
 from shuttle.vault import Vault

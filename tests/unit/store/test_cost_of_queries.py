@@ -8,9 +8,9 @@ import pytest
 from shuttle.delivery import DeliveryState
 from shuttle.standing import Standing
 from shuttle.store.apps import app_is_finished, mark_app_deleted
-from shuttle.store.builds import open_builds
 from shuttle.store.idle_apps import idle_apps
 from shuttle.store.ledger import find_deliveries, replay_batch
+from shuttle.store.open_work import open_work
 from shuttle.store.outbox import due_deliveries, next_due_at
 from shuttle.store.retain import Expiring, expired_builds
 from shuttle.store.sealed import sealed_samples
@@ -123,7 +123,7 @@ async def test_sweep_does_not_read_builds_whose_objects_were_deleted_long_ago(de
 @pytest.mark.parametrize(
     ("query", "arguments"),
     [
-        (open_builds, {}),
+        (open_work, {}),
         (sealed_samples, {}),
         (app_is_finished, {"app_id": "big"}),
         (mark_app_deleted, {"app_id": "big", "standing": Standing.CONTROLLER}),

@@ -13,7 +13,8 @@ import sqlalchemy as sa
 from shuttle.build import State
 from shuttle.errors import OutcomeUnknownError, SettingsError, StoreError
 from shuttle.store import Tx
-from shuttle.store.builds import find_build, open_builds
+from shuttle.store.builds import find_build
+from shuttle.store.open_work import open_builds
 from shuttle.store.probe import prove_writable
 from shuttle.store.request_time import end_limit, limited_request
 from shuttle.store.retain import drop_record
