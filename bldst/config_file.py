@@ -98,7 +98,7 @@ class ConfigFile:
 
 
 def config_path(environment: Mapping[str, str], chosen: Optional[str]) -> Optional[str]:
-    """Return the file's path; None if the environment has no HOME."""
+    """Return the file's path; None if no file is chosen and the environment has no HOME."""
     home = environment.get("HOME")
     return chosen or (os.path.join(home, ".bldst.yaml") if home else None)
 

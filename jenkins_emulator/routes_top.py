@@ -90,7 +90,7 @@ def _who(call: Call, route: str) -> Bean:
 
 
 def _check_job_name(call: Call) -> web.Response:
-    """The check of a job's name: a fragment of a page without X-Jenkins, as recorded."""
+    """The check of a job's name. As recorded, the body is a part of a page, and the header X-Jenkins is missing."""
     name = call.request.query.get("value", "")
     message = ""
     try:

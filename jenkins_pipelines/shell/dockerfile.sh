@@ -11,7 +11,7 @@ use fewer arguments or stages." ;;
 }
 
 # remember_argument NAME=VALUE: write a build argument for dockerfile.awk, which reads one per line. A value with a
-# newline is replaced by `?`: neither can be in the name of an image.
+# newline is replaced by `?`: the name of an image can contain neither of them.
 remember_argument() {
   case ${1#*=} in
     *"$newline"*) printf '%s\n' "${1%%=*}=?" ;;

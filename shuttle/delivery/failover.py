@@ -19,9 +19,9 @@ class FailoverStatusSender:
     async def post(self, delivery: DueDelivery, at: datetime) -> SendResult:
         """See the port. The result is that of the member that accepted, or has the errors of all.
 
-        If all failed with the same status, the result has it, too. The member that accepted the build's last status is
-        tried first, so a dead one before it costs its timeout only once in a build. The members before it are tried
-        again only after all others have failed.
+        If all failed with the same HTTP status, the result has it, too. The member that accepted the build's last
+        status is tried first, so a dead one before it costs its timeout only once in a build. The members before it are
+        tried again only after all others have failed.
         """
         members = members_of(delivery.url)
         failed: list[tuple[str, SendResult]] = []  # no dict by host: two members may differ in their path only

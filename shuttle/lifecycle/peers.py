@@ -15,7 +15,7 @@ from shuttle.store.replicas import Replica
 
 PREFIX = "/-/peers/builds"
 _CONNECT_SECONDS = 2.0
-# Longer than the owner needs to make a log durable, and shorter than the 30 s after which an agent repeats its call.
+# Longer than the owner needs to make a log durable, and shorter than the 30 s after which an agent repeats a push.
 _CALL_SECONDS = 25.0
 
 
@@ -71,5 +71,5 @@ class Peers:
             raise NotOwnerError from None
 
     def end_calls_except(self, instances: Container[str]) -> None:
-        """End the requests to all other replicas: those are dead, and a frozen one would not answer for `seconds`."""
+        """End the requests to replicas that are not in `instances`: a dead one may be frozen, and never answer."""
         self._calls.end(lambda instance: instance not in instances)

@@ -41,7 +41,7 @@ class ReplicaLog:
         self._block_offset = 0
         self._local: LogReader | None = None
         self._local_epoch: int | None = None
-        # Kept between calls: a caller that follows a log limits each wait, too.
+        # Kept between calls, because a caller that follows a log ends each wait after some seconds, and waits again.
         self._unreadable_since: float | None = None
         self.size_bytes = 0
         self.complete = False

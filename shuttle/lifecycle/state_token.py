@@ -1,4 +1,4 @@
-"""The state token of a build: it opens the record of this build and of its children, and nothing else.
+"""The state token of a build: it opens the records of this build, of its children and of the build that it resumes.
 
 It is made of the build's uuid with a key of the service, so it is stored nowhere, and every replica knows it.
 """

@@ -38,7 +38,7 @@ class StoredPieces:
 
 
 def register_piece(tx: Tx, build_uuid: str, piece: Piece, deleted: Sequence[Piece]) -> None:
-    """Record that the piece's object is about to be stored, so that it is found and deleted in any case.
+    """Record that the piece's object is about to be stored. So it is found and deleted even if the process dies then.
 
     `deleted` are pieces whose objects have been deleted.
     """

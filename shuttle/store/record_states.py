@@ -28,7 +28,8 @@ _FAILS = frozenset({"failed", "failure", "error"})
 class StateReport:
     """What a caller reports: a code or the name of one. `details` has the remaining fields.
 
-    `final` False = the code 100 does not end the record, for example because its CI system uses codes up to 999.
+    `final` False = the code 100 does not end the record, for example because its CI system uses codes up to 999. It has
+    no effect in a project that has state codes.
     """
 
     code: int | None = None

@@ -17,7 +17,8 @@ class Tree:
         self._max_paths = max_paths
         # For each path "" (file), "/" (directory) or "@target" (symlink). Short texts, as there may be half a million.
         self._kinds: dict[str, str] = {}
-        # For each repeated path how many more entries are superseded, and whether the last entry is a hard link.
+        # For each repeated path: how many of the entries that follow are superseded, and whether the last one is a hard
+        # link.
         self._repeated: dict[str, tuple[int, bool]] = {}
         self._tops: set[str] = set()
         self._has_files = False
@@ -72,9 +73,9 @@ class Tree:
     def is_superseded(self, entry: Entry) -> bool:
         """Whether to leave the entry out, because busybox does not replace a file by a link, or a link by another one.
 
-        A superseded file is kept if the last entry of its path is a file, too, because a hard link between the two
-        refers to the first one. A hard link of a file to itself, which GNU tar writes if the file was named twice, is
-        left out. Call this method once for each entry, in the order of the archive.
+        A superseded file is kept if the last entry of its path is a file, too: a hard link that precedes this last
+        entry in the archive refers to the earlier file. A hard link of a file to itself, which GNU tar writes if the
+        file was named twice, is left out. Call this method once for each entry, in the order of the archive.
         """
         if entry.kind == "hardlink" and entry.target == entry.path:
             return True
