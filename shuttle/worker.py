@@ -74,12 +74,14 @@ class Worker:
     async def look(self) -> None:
         """Begin what this process owns and has not begun yet: builds, logs not archived, open sinks, planned resumes.
 
-        After a start or a takeover this is all open work. Later it is only the work that was recorded without a notice.
+        After a start or a takeover this is all open work. Later it is only what was recorded without a notice; then
+        waiting builds that were stopped or have got a slot continue, too.
         """
         running = {build.build_uuid for build in self._build_tasks.values()}
-        work = await self._services.database.run(open_work, running, set(self._parked))
-        for build_uuid in self._parked.keys() & work.unparked:
-            self._begin(self._parked.pop(build_uuid))
+        waiting = {*self._parked, *self._awaiting_staging}
+        work = await self._services.database.run(open_work, running, waiting)
+        for build_uuid in work.no_longer_waiting:
+            self._end_wait(build_uuid)
         for owned in work.builds:
             self._begin_owned(owned)
         for build_uuid in work.stopping:
@@ -133,23 +135,26 @@ class Worker:
         """
         self._resumes.begin_due()
         for build_uuid in self._services.signals.take_changed():
-            changed = self._parked.pop(build_uuid, None)
-            if changed is not None:
-                self._begin(changed)
-            elif build_uuid in self._awaiting_staging:
-                self._runs[build_uuid].cancel()
-            elif build_uuid not in self._runs:  # perhaps another replica has accepted it
+            if not self._end_wait(build_uuid) and build_uuid not in self._runs:  # perhaps another replica accepted it
                 await self._begin_found(build_uuid)
         for build_uuid in await self._grant():
-            granted = self._parked.pop(build_uuid, None)
-            if granted is not None:
-                self._begin(granted)
-            else:
+            if not self._end_wait(build_uuid):
                 await self._begin_found(build_uuid)
         now = self._services.clock.steady()
         waiting = (*self._parked.values(), *self._awaiting_staging.values())
         for build in [build for build in waiting if build.deadline_at <= now]:
             await stop_build(build.build_uuid, StopCause.DEADLINE, self._services)
+
+    def _end_wait(self, build_uuid: str) -> bool:
+        """Let the build continue if it waits for a slot, or for the staging of an earlier build of its app."""
+        parked = self._parked.pop(build_uuid, None)
+        if parked is not None:
+            self._begin(parked)
+        elif build_uuid in self._awaiting_staging:
+            self._runs[build_uuid].cancel()
+        else:
+            return False
+        return True
 
     async def _begin_found(self, build_uuid: str) -> None:
         owned = await retry_database(partial(self._services.database.run, find_open, build_uuid))

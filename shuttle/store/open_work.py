@@ -27,25 +27,25 @@ class OwnedBuild(NamedTuple):
 class OpenWork(NamedTuple):
     """The open work; `builds` has those that the process does not know yet.
 
-    By their uuids: `unparked` are the parked builds that no longer wait for a slot, `stopping` the builds whose stop is
-    recorded, `with_open_sinks` those whose log has to be sent.
+    By their uuids: `no_longer_waiting` see the function, `stopping` are the builds whose stop is recorded,
+    `with_open_sinks` those whose log has to be sent.
     """
 
     builds: Sequence[OwnedBuild]
-    unparked: Collection[str]
+    no_longer_waiting: Collection[str]
     stopping: Collection[str]
     with_open_sinks: Collection[str]
     resumes: Sequence[WaitingResume]
 
 
-def open_work(tx: Tx, running: Collection[str] = (), parked: Collection[str] = ()) -> OpenWork:
+def open_work(tx: Tx, running: Collection[str] = (), waiting: Collection[str] = ()) -> OpenWork:
     """All open work of this process's apps, in one transaction: replicas without work look for some every few seconds.
 
-    `running` and `parked` are the uuids of the builds that the process knows.
+    `running` and `waiting` are the uuids of the builds that the process knows; `waiting` wait for staging or a slot.
     """
     return OpenWork(
-        builds=open_builds(tx, {*running, *parked}),
-        unparked=no_longer_waiting(tx, parked),
+        builds=open_builds(tx, {*running, *waiting}),
+        no_longer_waiting=no_longer_waiting(tx, waiting),
         stopping=_stopping(tx),
         with_open_sinks=builds_with_open_sinks(tx),
         resumes=waiting_resumes(tx),
@@ -66,11 +66,11 @@ def open_builds(tx: Tx, known: Collection[str] = ()) -> list[OwnedBuild]:
     return found
 
 
-def no_longer_waiting(tx: Tx, parked: Collection[str]) -> set[str]:
-    """Those of the parked builds that have got a slot or have ended."""
-    if not parked:
+def no_longer_waiting(tx: Tx, build_uuids: Collection[str]) -> set[str]:
+    """Those of the builds that have got a slot or have ended."""
+    if not build_uuids:
         return set()
-    return {*parked} - set(tx.execute(_uuids(tx, TO_RUN, builds.c.slot_at.is_(None))).scalars())
+    return {*build_uuids} - set(tx.execute(_uuids(tx, TO_RUN, builds.c.slot_at.is_(None))).scalars())
 
 
 def _stopping(tx: Tx) -> set[str]:

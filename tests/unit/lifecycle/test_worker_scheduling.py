@@ -18,7 +18,7 @@ from shuttle.store.open_work import open_work
 from shuttle.store.transitions import finish_build, grant_slots, mark_archived, request_stop
 from shuttle.store.tx import Subscriptions
 from tests.support.inprocess import Shuttle, running_shuttle, script_request
-from tests.support.receivers import Receiver, answering
+from tests.support.receivers import Receiver, answering, hanging
 
 
 async def test_a_build_whose_log_cannot_be_archived_holds_no_staging_slot(
@@ -101,6 +101,20 @@ async def test_a_waiting_build_begins_although_nothing_said_that_it_has_a_slot(
         assert len(await shuttle.services.database.run(grant_slots, 2)) == 1
         await shuttle.worker.look()
         await shuttle.until_shown("/two/1", lambda build: "Jenkins" in (build["waiting_for"] or ""), seconds=5)
+
+
+async def test_a_stopped_build_that_waits_for_staging_is_archived_although_nothing_said_that_it_was_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    async with Receiver(hanging) as server, running_shuttle(tmp_path) as shuttle:
+        stalled = script_request() | {"source": {"url": f"{server.url}/source.tar.gz"}}
+        assert (await shuttle.post("/one/1", stalled)).status == 200
+        await shuttle.submit("/one/2")
+        waiting = await shuttle.build("/one/2")
+        monkeypatch.setattr(Subscriptions, "send", lambda *_: None)
+        assert (await shuttle.delete("/one/2")).status == 200
+        await shuttle.worker.look()
+        await shuttle.until_settled(waiting["build_uuid"], seconds=5)
 
 
 async def test_a_build_whose_app_another_replica_has_taken_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
