@@ -5,10 +5,11 @@ from contextlib import AbstractAsyncContextManager, nullcontext, suppress
 from urllib.parse import urlencode
 
 from shuttle.build import Build
-from shuttle.errors import NotOwnerError, UnavailableError
+from shuttle.errors import NotOwnerError, StoreError, UnavailableError
 from shuttle.lifecycle import Services
 from shuttle.logs import LogReader
 from shuttle.store.replicas import Replica
+from shuttle.store.request_time import is_limited
 
 # How long the owner waits for more bytes before it answers without any.
 WAIT_SECONDS = 10.0
@@ -69,13 +70,18 @@ class ReplicaLog:
                 self._block, self._block_offset = block, offset
 
     async def _ask(self, offset: int, limit_bytes: int, wait_seconds: float) -> bytes:
-        """The bytes from `offset`, from the process that has the log; waits while the app gets another owner."""
+        """The bytes from `offset`, from the process that has the log; waits while the app gets another owner.
+
+        Waits for the database only if a response has begun: before that, StoreError becomes a 503 in time.
+        """
         clock = asyncio.get_running_loop().time
         while True:
             began_at = clock()
             try:
                 block = await self._ask_once(offset, limit_bytes, wait_seconds)
-            except (UnavailableError, NotOwnerError):
+            except (UnavailableError, NotOwnerError) as error:
+                if isinstance(error, StoreError) and is_limited():
+                    raise
                 if self._unreadable_since is None:
                     self._unreadable_since = began_at
                 if clock() - self._unreadable_since > _LONGEST_CHANGE_SECONDS:

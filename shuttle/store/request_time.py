@@ -47,6 +47,12 @@ def end_limit() -> None:
         limit.over = True
 
 
+def is_limited() -> bool:
+    """Whether this is a request whose response has not begun, so that it should be answered 503 within its time."""
+    limit = _current.get()
+    return limit is not None and not limit.over
+
+
 def without_limit() -> Context:
     """A context for a task that serves several requests."""
     context = copy_context()

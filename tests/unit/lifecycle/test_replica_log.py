@@ -13,13 +13,14 @@ from aiohttp import web
 from aiohttp.test_utils import make_mocked_request
 
 from shuttle.build import Build, State
-from shuttle.errors import NotOwnerError
+from shuttle.errors import NotOwnerError, StoreError
 from shuttle.lease import Lease
 from shuttle.lifecycle import build_logs, replica_log
 from shuttle.lifecycle.replica_log import ReplicaLog
 from shuttle.logs import LogReader
 from shuttle.objects.names import log_object
 from shuttle.store.fence import Ownership
+from shuttle.store.request_time import limited_request
 from shuttle.store.tables import builds
 from shuttle.web import SERVICES
 from shuttle.web.peers import get_log
@@ -139,6 +140,22 @@ async def test_a_follower_is_not_held_for_ever_by_a_replica_without_lease(
     async with asyncio.timeout(5):
         with pytest.raises(NotOwnerError):
             await followed_with_limits(reader, 1)
+
+
+async def test_a_reader_is_answered_503_in_time_while_the_database_does_not_answer(
+    one: OneBuild, monkeypatch: pytest.MonkeyPatch
+):
+    """Before, it waited for 30 s, as for an app that changes hands."""
+    reader = ReplicaLog(await written_here(one), one.services)
+
+    async def unanswered(*_: object) -> None:
+        raise StoreError("The database does not answer.")
+
+    with limited_request():
+        monkeypatch.setattr(one.services.database, "run", unanswered)
+        async with asyncio.timeout(5):
+            with pytest.raises(StoreError):
+                await reader.refresh()
 
 
 async def followed_with_limits(reader: LogReader, seconds: float) -> None:
