@@ -24,8 +24,8 @@ _STORING_SECONDS = 600
 class Client:
     """Sends requests to the service, each over a connection of its own.
 
-    A connection that cannot be opened is tried once more, because nothing was sent yet. A request that was sent is
-    never repeated: whether the service has done it is unknown.
+    A connection that fails at once is tried once more, because nothing was sent yet. A request that was sent is never
+    repeated: whether the service has done it is unknown.
     """
 
     def __init__(self, settings: Settings, say: Callable[[str], None]) -> None:
@@ -126,8 +126,12 @@ class Client:
 
 
 def _read_answer(connection: http.client.HTTPConnection, deadline: float, address: Address) -> Answer:
-    """Read the answer before the deadline: a server that sends a byte now and then must not hold a pipeline."""
+    """Read the answer before the deadline: a server that sends a byte now and then must not hold a pipeline.
+
+    The headers are an exception: there the deadline is that of each byte.
+    """
     sock = connection.sock
+    sock.settimeout(max(deadline - time.monotonic(), 0.001))
     response = connection.getresponse()
     expected = response.length  # None if the end of the answer is the end of the connection, or a last chunk
     content = bytearray()

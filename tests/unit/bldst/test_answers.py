@@ -4,6 +4,7 @@ import contextlib
 import json
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -127,6 +128,18 @@ class TestNoConnection:
         with _answering_only(sent) as port:
             ran = run("build get b", BLDST_API_URL=f"http://127.0.0.1:{port}", BUILDSTATE_TIMEOUT="0.1")
         assert (ran.code, ran.err) == (1, f"bldst: 127.0.0.1:{port} did not answer within 0.1 s (BLDST_TIMEOUT)\n")
+
+    def test_server_that_has_a_file_may_take_longer_than_the_timeout(
+        self, tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+    ):
+        monkeypatch.setattr("bldst.client._STORING_SECONDS", 0.5)
+        (tmp_path / "disk").write_bytes(b"image")
+        began_at = time.monotonic()
+        with _answering_only(b"") as port:
+            url = f"http://127.0.0.1:{port}"
+            ran = run(f"checkpoint b base --state 5 --artifact {tmp_path}/disk", BLDST_API_URL=url, BLDST_TIMEOUT="0.1")
+        assert ran.err == f"bldst: 127.0.0.1:{port} did not answer within 0.5 s after the file was sent\n"
+        assert time.monotonic() - began_at > 0.5
 
     def test_server_without_tls(self, server: RecordingServer, run: Run, monkeypatch: pytest.MonkeyPatch):
         monkeypatch.setattr("bldst.client.time.sleep", lambda _seconds: None)
