@@ -70,7 +70,9 @@ class Membership:
         self._clock = asyncio.get_running_loop().time
         # The other replicas, and since when their counters have had these values.
         self._seen: dict[str, tuple[Replica, float]] = {}
+        # When this process last raised its counter. `_looked_at` is the same, or -inf after a try that failed.
         self._looked_at = -math.inf
+        self._raised_at = -math.inf
         self._released = asyncio.Event()
         database.subscribe(Topic.RELEASED, lambda _: self._released.set())
 
@@ -90,7 +92,7 @@ class Membership:
         For another replica, the seconds since this one saw the counter grow.
         """
         now = self._clock()
-        mine = (self._mine, 0.0 if self._database.alone else now - self._looked_at)
+        mine = (self._mine, 0.0 if self._database.alone else now - self._raised_at)
         return [mine, *((replica, now - since) for replica, since in self._seen.values())]
 
     async def join(self) -> None:
@@ -169,7 +171,7 @@ class Membership:
         self._database.takes_apps = not releases
         # After the release this process may still get apps: a transaction that takes some may be under way.
         if releases and (not self._is_released or len(self._owned)):
-            log.warning("this replica reaches neither Jenkins nor the object store; it releases its apps")
+            log.warning("this replica cannot run builds and another one can; it releases its apps")
             for app_id in self._owned.clear():
                 drop(app_id)
             await self._database.run(release_apps)
@@ -198,7 +200,7 @@ class Membership:
         now = self._clock()
         # After a pause of this process, or an outage of the database, all other replicas get a new lease.
         gap = now - self._looked_at > 2 * self._heartbeat_seconds
-        self._looked_at = now
+        self._looked_at = self._raised_at = now
         seen, self._seen = self._seen, {}
         for replica in others:
             before, since = seen.get(replica.instance, (None, now))

@@ -206,6 +206,15 @@ async def test_each_look_says_who_is_alive(looks: Looks):
     assert not looks.database.notifies
 
 
+async def test_the_age_of_the_own_counter_grows_while_the_database_is_away(looks: Looks):
+    """Before, it was infinite: the metric said nothing."""
+    await looks.look()
+    looks.database.away = True
+    with pytest.raises(StoreError):
+        await looks.look()
+    assert looks.membership.ages()[0] == (MINE, HEARTBEAT)
+
+
 async def test_that_a_replica_has_died_is_said_at_once(looks: Looks):
     for _ in range(4):
         await looks.look()
