@@ -25,7 +25,7 @@ def shortened(name: str) -> str:
     return name if len(name) <= _MAX_FIELD_CHARACTERS else name[:_MAX_FIELD_CHARACTERS] + "…"
 
 
-# --- errors of requests: 4xx ------------------------------------------------------------------------
+# --- errors of requests: 4xx, and 503 if there is no room for one ---------------------------------------
 
 
 class InvalidRequestError(ShuttleError):

@@ -166,7 +166,7 @@ class Worker:
         return await self._services.database.run(find_build, build_uuid)
 
     async def _grant(self) -> list[str]:
-        """The builds that got a slot. A grant that raised StoreError may have been committed; it is included."""
+        """The builds that got a slot, also by an earlier grant that was committed although it raised StoreError."""
         run = self._services.database.run
         lost = await run(no_longer_waiting, set(self._parked)) if self._grant_unknown else ()
         self._grant_unknown = True

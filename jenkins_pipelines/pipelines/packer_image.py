@@ -15,7 +15,7 @@ _SCRIPTS = (
     *("links", "resume", "uploads", "packer", "packer_files", "berks", "kitchen", "docker_clean"),
     "packer_image",
 )
-# The limits of variables, as of arguments: the agent keeps each variable as a line of a file that awk reads.
+# Variables have the limits of arguments, because the agent keeps each one as a line of a file that awk reads.
 _MAX_VARIABLES = 5000
 _MAX_VARIABLES_BYTES = 1024 * 1024
 
@@ -74,9 +74,9 @@ class PackerImageOptions(PipelineOptions):
     """The options of packer, and of the steps before and after it.
 
     `template` is a file or folder of the source; by default `packer.json`, else the source itself if it has files
-    `*.pkr.hcl`. `only` and `except` are names of builds, as an array or joined by commas. `keep` is an array of shell
-    patterns: matching files of the source are uploaded beside those of `file` builders and those in dist/. `git`: the
-    folder .git of a git source reaches the agent.
+    `*.pkr.hcl` or `*.pkr.json`. `only` and `except` are names of builds, as an array or joined by commas. `keep` is an
+    array of shell patterns: matching files of the source are uploaded beside those of `file` builders and those in
+    dist/. `git`: the folder .git of a git source reaches the agent.
     `variables` are given to packer in its file of variables, and unlike arguments not as environment; the values of
     `secret_variables` are masked.
     """

@@ -111,7 +111,7 @@ read_head() {
   case $wanted in *[!0-9]* | 0?*) wanted='' ;; esac
 }
 
-# to_hundredths SECONDS: sets `hundredths`, rounded up, at most an hour; one second for anything but a decimal number.
+# to_hundredths SECONDS: sets `hundredths`, rounded up; an hour from 1000 s on, a second for anything but a decimal number.
 to_hundredths() {
   whole=${1%%.*} fraction=${1#"${1%%.*}"}
   fraction=${fraction#.}00
@@ -227,8 +227,8 @@ rest() {
   push_in=$((push_in - moment)) silent=$((silent + moment))
 }
 
-# push_all EXIT: send the rest of the log, the stages that are not reported yet (those at `boundary` before the bytes
-# behind it), and the exit status; fails at `deadline` (see read_clock).
+# push_all EXIT: send the rest of the log, the stages that are not reported yet, and the exit status; fails at `deadline`
+# (see read_clock). The stages at `boundary` are reported before the bytes that follow it are sent.
 push_all() {
   push_in=0
   # A chunk that was read earlier may lack the last bytes.

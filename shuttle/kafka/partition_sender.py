@@ -115,8 +115,8 @@ class PartitionSender:
     async def arrived(self, chunk: Chunk, left_seconds: float, timeout_seconds: float) -> None:
         """Return once the chunk is acknowledged; raises the error that prevented it.
 
-        If the partition acknowledges nothing, of any stream, for `left_seconds` (after the first acknowledgement: for
-        `timeout_seconds`), that is an error, too.
+        It is an error, too, if the partition acknowledges nothing of any stream for `left_seconds`. After its first
+        acknowledgement the limit is `timeout_seconds`.
         """
         loop, arrived = asyncio.get_running_loop(), chunk.arrived
         while not arrived.done():

@@ -139,7 +139,7 @@ def _silent_seconds(build: Build, services: Services) -> float | None:
 
 
 async def _stop_in_jenkins(build: Build, command: StopCommand, services: Services, missing: MissingPermissions) -> bool:
-    """Send one command. True = Jenkins accepted it; False = send it again, also while the build has no number."""
+    """Send one command. True = Jenkins accepted it; False, always without a number = it has to be sent again."""
     try:
         if build.build_number is not None:
             await services.jenkins_of(build).stop(build.job_name, build.build_number, command)

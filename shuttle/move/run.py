@@ -1,6 +1,6 @@
 """The steps of a move, each of which can be repeated after a kill.
 
-1. The SQLite file is locked; the keys are checked; the PostgreSQL database is migrated and reserved.
+1. The SQLite file is locked; the PostgreSQL database is migrated; the keys are checked; the database is reserved.
 2. Objects and running logs are uploaded. If the move ends before step 3, the SQLite file can still be served.
 3. The file is marked: it is being moved, and nobody serves from it.
 4. One transaction of PostgreSQL copies all rows, reads them back, and records the move.

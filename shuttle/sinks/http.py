@@ -136,7 +136,7 @@ class HttpUpload:
         return await self._failed(f"answered {status}.")
 
     def _make_pieces_smaller(self, request: LogRequest) -> bool:
-        """Halve the piece, or what the receiver took of the request if that is less; False = it is the smallest.
+        """Halve the piece, or the bytes that the receiver took if these are fewer. False = it is the smallest already.
 
         Without an offset in the answer, the bytes that the kernel took count. The receiver has read fewer bytes, so
         several refusals may follow until a piece is below its limit.

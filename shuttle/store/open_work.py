@@ -27,8 +27,8 @@ class OwnedBuild(NamedTuple):
 class OpenWork(NamedTuple):
     """The open work; `builds` has those that the process does not know yet.
 
-    By their uuids: `no_longer_waiting` see the function, `stopping` are the builds whose stop is recorded,
-    `with_open_sinks` those whose log has to be sent.
+    The others have uuids: `no_longer_waiting` see the function, `stopping` of the builds whose stop is recorded,
+    `with_open_sinks` of those whose log has to be sent.
     """
 
     builds: Sequence[OwnedBuild]
@@ -67,7 +67,7 @@ def open_builds(tx: Tx, known: Collection[str] = ()) -> list[OwnedBuild]:
 
 
 def no_longer_waiting(tx: Tx, build_uuids: Collection[str]) -> set[str]:
-    """Those of the builds that have got a slot or have ended."""
+    """Those of the builds that have got a slot or have ended, or whose app this process has lost."""
     if not build_uuids:
         return set()
     return {*build_uuids} - set(tx.execute(_uuids(tx, TO_RUN, builds.c.slot_at.is_(None))).scalars())

@@ -1,4 +1,4 @@
-"""Transitions between states: each is a conditional UPDATE, with its status event in the same transaction."""
+"""Transitions between states: each is a conditional UPDATE, and in the same transaction its status event."""
 
 from hashlib import sha256
 from typing import Any

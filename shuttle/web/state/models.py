@@ -33,7 +33,10 @@ class Alive(ResponseBody):
 
 
 class ReadyForState(ResponseBody):
-    """Whether this replica can answer requests. There is no cache; `bldst` prints "ready" only for `ok` in both."""
+    """Whether this replica can answer requests.
+
+    There is no cache; the first `bldst` prints "ready" only if both are `ok`.
+    """
 
     status: Literal["ready", "unready"]
     database: Literal["ok", "error"]
