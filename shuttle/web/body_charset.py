@@ -3,6 +3,7 @@
 import asyncio
 import codecs
 import mmap
+import re
 from collections.abc import Iterator
 
 from shuttle.errors import UnsupportedMediaTypeError
@@ -10,13 +11,16 @@ from shuttle.errors import UnsupportedMediaTypeError
 _PIECE_BYTES = 1024 * 1024
 # Bodies in UTF-8, the encoding of JSON, may be longer.
 _MAX_OTHER_BYTES = 4 * 1024 * 1024
+# By Python's names. Not all of its codecs take a time that only grows with the length: `punycode` needs minutes for
+# 1 MiB.
+_CHARSETS = re.compile(r"utf-(16|32)(-[lb]e)?|iso8859-[0-9]+|cp125[0-9]")
 
 
 async def in_utf8(body: bytes | mmap.mmap, charset: str | None) -> bytes | mmap.mmap:
     """The body in UTF-8. `charset` only counts for a body that is not: JSON has no such parameter (RFC 8259, 11).
 
     Raises:
-        UnsupportedMediaTypeError: 415, the body is neither UTF-8 nor in that charset.
+        UnsupportedMediaTypeError: 415, the body is neither UTF-8 nor in that charset, which is one of _CHARSETS.
     """
     if charset is None:
         return body
@@ -29,7 +33,7 @@ def _in_utf8(body: bytes | mmap.mmap, charset: str) -> bytes | mmap.mmap:
     if _may_be_json_in_utf8(body):
         return body
     try:
-        if len(body) <= _MAX_OTHER_BYTES:
+        if len(body) <= _MAX_OTHER_BYTES and _CHARSETS.fullmatch(codecs.lookup(charset).name):
             return body[:].decode(charset).encode()
     except (LookupError, UnicodeError):
         pass

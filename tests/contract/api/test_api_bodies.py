@@ -76,6 +76,14 @@ async def test_size_of_json_in_another_charset_is_limited(tmp_path: Path, size_b
         assert (await shuttle.ask("POST", "/app/1", data=body, headers=headers)).status == status
 
 
+@pytest.mark.parametrize("charset", ["punycode", "unicode_escape", "utf-7", "rot13", "zlib"])
+async def test_charsets_that_no_json_has_are_refused_unread(hurried: Shuttle, charset: str):
+    """1 MiB of `punycode` took Python minutes."""
+    headers = {"Content-Type": f"application/json; charset={charset}"}
+    answer = await hurried.ask("POST", f"/odd/{charset}", data=b"\0-" + b"a" * 30, headers=headers)
+    assert (answer.status, answer.json["message"]) == (415, "Send the body in UTF-8.")
+
+
 @pytest.mark.parametrize("charset", ["utf-16-le", "utf-16-be", "utf-16", "utf-32-le", "utf-32"])
 async def test_json_in_utf_16_is_read_also_without_a_letter_beyond_ascii(hurried: Shuttle, charset: str):
     """Its bytes are valid UTF-8 with NUL characters, which no JSON has."""
