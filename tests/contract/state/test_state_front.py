@@ -95,6 +95,12 @@ async def test_login_returns_the_token_that_is_its_password(state: Shuttle, path
     assert (answer.json["access_token"], answer.json["token_type"]) == (READER, "bearer")
 
 
+@pytest.mark.parametrize(("size_bytes", "status"), [(16 * 1024, 401), (16 * 1024 + 1, 413)])
+async def test_size_of_a_login_is_limited_because_anybody_may_send_it(state: Shuttle, size_bytes: int, status: int):
+    answer = await state.post("/-/state/token", b"password=wrong&username=ci".ljust(size_bytes, b"x"))
+    assert answer.status == status
+
+
 async def test_login_with_another_password_gets_401(state: Shuttle):
     answer = await state.post("/-/state/token", b"username=ci&password=wrong")
     assert (answer.status, answer.json) == (401, {"detail": "Incorrect username or password"})
@@ -125,10 +131,10 @@ async def test_unknown_fields_are_ignored_and_named(state: Shuttle):
 
 
 async def test_body_above_1_mib_gets_413(state: Shuttle):
-    largest = json.dumps({"username": "", "password": READER}).encode()
+    largest = json.dumps({"build_number": "large"}).encode()
     filled = largest[:-1] + b" " * (1024 * 1024 - len(largest)) + b"}"
-    assert (await state.ask("POST", "/-/state/token", data=io.BytesIO(filled))).status == 200
-    answer = await state.ask("POST", "/-/state/token", data=io.BytesIO(filled + b" "))
+    assert (await state.ask("POST", "/-/state/builds", data=io.BytesIO(filled))).status == 201
+    answer = await state.ask("POST", "/-/state/builds", data=io.BytesIO(filled + b" "))
     assert (answer.status, list(answer.json)) == (413, ["detail"])
 
 
