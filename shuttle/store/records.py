@@ -9,7 +9,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from shuttle.build import Api, Build, State, Status, project_id_of
 from shuttle.errors import ConflictError, NotFoundError
-from shuttle.store.builds import find_build, find_builds, reread
+from shuttle.store.builds import find_build, find_builds, lock_build, reread
 from shuttle.store.new_build import NewEndpoint
 from shuttle.store.outbox import emit_event
 from shuttle.store.prepared import Prepared
@@ -52,7 +52,7 @@ def create_record(tx: Tx, new: NewRecord) -> tuple[Build, bool]:
     """Record the build; returns it and whether it is new: an equal request returns the recorded one.
 
     Raises:
-        ConflictError: a build with these ids was requested differently.
+        ConflictError: a build with these ids was requested differently, or the build of which this is a part has ended.
     """
     number = _lock_app(tx, new)
     build_id = new.build_id
@@ -62,6 +62,7 @@ def create_record(tx: Tx, new: NewRecord) -> tuple[Build, bool]:
         recorded = _recorded(tx, new, build_id)
         if recorded is not None:
             return recorded, False
+    _check_parent(tx, new)
     tx.execute(builds.insert(), _row(tx, new, build_id))
     for place, endpoint in enumerate(new.receivers):
         tx.execute(receivers.insert(), _receiver_row(new, place, endpoint))
@@ -83,6 +84,17 @@ def _lock_app(tx: Tx, new: NewRecord) -> int:
         tx.execute(insert(apps).on_conflict_do_nothing(index_elements=["app_id"]), row)
         number = tx.execute(lock).scalar_one()
     return number
+
+
+def _check_parent(tx: Tx, new: NewRecord) -> None:
+    """Lock the parent, because its end also ends its parts. Raises ConflictError if it has ended.
+
+    A record that resumes a part (`pending`) may belong to a build that has ended.
+    """
+    if new.parent_uuid is not None and not new.pending:
+        parent = lock_build(tx, new.parent_uuid)
+        if parent is None or parent.state.final:
+            raise ConflictError("The build of which this would be a part has ended.")
 
 
 def _next_number(tx: Tx, app_id: str, number: int) -> str:

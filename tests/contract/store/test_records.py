@@ -230,6 +230,13 @@ async def test_children_end_with_their_parent(database: Database, vault: Vault, 
     assert ends == [(State.SUCCEEDED, None), (State.FAILED, "parent_ended")]
 
 
+async def test_a_build_that_has_ended_gets_no_more_children(database: Database, vault: Vault, build: Build):
+    """Nothing would end them: the key of the build ends with it."""
+    await database.run(end_record, build.build_uuid, Ending(State.SUCCEEDED))
+    with pytest.raises(ConflictError):
+        await database.run(create_record, new_record(vault, 2, parent_uuid=build.build_uuid))
+
+
 async def test_calls_do_not_end_a_build_that_jenkins_runs(database: Database, vault: Vault):
     build = (await record_build(database, vault, new_build(vault))).build
     await report(database, build, 100, "done")
