@@ -18,7 +18,7 @@ REQUEST_SECONDS = 2.5
 
 @dataclass(slots=True)
 class RequestTime:
-    """What is left of a request's time. `over`: its response has begun, so a 503 is no longer possible."""
+    """What is left of a request's time. `over`: its response has begun, or it waits for a build."""
 
     left_seconds: float
     over: bool = False
@@ -41,7 +41,7 @@ def limited_request() -> Iterator[None]:
 
 
 def end_limit() -> None:
-    """End the limit of the current request."""
+    """End the limit of the current request: its response begins, or it waits for something else than the database."""
     limit = _current.get()
     if limit is not None:
         limit.over = True

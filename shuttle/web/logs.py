@@ -17,6 +17,7 @@ from shuttle.errors import (
 from shuttle.lifecycle.replica_log import open_reader
 from shuttle.logs import LogReader
 from shuttle.logs.spool import SpoolError
+from shuttle.store.request_time import end_limit
 from shuttle.web import SERVICES, STREAMING
 from shuttle.web.description import OBJECT_ERRORS, Parameter, Reply, describe
 from shuttle.web.legacy_logs import check_kept, old_shuttles_log, send_as_json, wants_json
@@ -161,6 +162,7 @@ def _wanted(request: web.Request, reader: LogReader) -> tuple[int, int, bool]:
 
 async def wait_for_begin(request: web.Request, stage: StageReader) -> None:
     """Return as soon as it is known where the stage begins, or its log is complete."""
+    end_limit()
     while stage.start is None and not stage.complete:
         with suppress(TimeoutError):
             async with timeout(_DISCONNECT_CHECK_SECONDS):

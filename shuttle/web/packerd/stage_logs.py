@@ -9,6 +9,7 @@ from shuttle.lifecycle.replica_log import open_reader
 from shuttle.logs import LogReader
 from shuttle.store.packer_requests import RecordedRun
 from shuttle.store.progress import StageRow
+from shuttle.store.request_time import end_limit
 from shuttle.web import SERVICES
 from shuttle.web.logs import raise_if_disconnected, send_log, wait_for_begin
 from shuttle.web.packerd.links import stage_link
@@ -76,6 +77,7 @@ async def send_stage(request: web.Request, row: StageRow, build: Build) -> web.S
 
 async def until_staged(request: web.Request, build: Build) -> Build:
     """Wait until the source is staged, or the build is over; returns the build's newest row."""
+    end_limit()
     services = request.app[SERVICES]
     with services.signals.listen(build.build_uuid) as listener:
         while build.staged_at is None and not build.state.final:

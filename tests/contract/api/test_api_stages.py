@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from shuttle.store.request_time import is_limited
+from shuttle.web.stages import StageReader
 from tests.contract.agent_caller import Agent, agent_of
 from tests.support.inprocess import Jenkins, Shuttle, running_shuttle
 
@@ -121,6 +123,26 @@ async def test_followed_stage_ends_with_the_stage(shuttle: Shuttle, app: str):
     assert (complete, text) == ("false", b"one\n")
     assert offset == (await stages(agent))["build"]["log"]["start"]
     assert not (await shuttle.build(agent.path))["log"]["complete"]
+
+
+async def test_the_wait_for_the_first_byte_of_a_stage_is_no_part_of_the_time_of_a_request(
+    shuttle: Shuttle, app: str, monkeypatch: pytest.MonkeyPatch
+):
+    """Before, a reader of a silent stage got a 503 after some minutes: the database had been read for 2.5 s in all."""
+    agent = await (await waiting_agent(shuttle, f"/{app}/1")).begun()
+    await report(agent, "build", "begin", 0)
+    begun, limited = StageReader.begun, asyncio.Queue[bool]()
+
+    async def recorded(stage: StageReader) -> None:
+        limited.put_nowait(is_limited())
+        await begun(stage)
+
+    monkeypatch.setattr(StageReader, "begun", recorded)
+    following = asyncio.create_task(part(agent, "stage=build&follow=true"))
+    assert await limited.get() is False
+    await agent.push(b"one\n")
+    await report(agent, "build", "end", 4)
+    assert (await following)[2] == b"one\n"
 
 
 async def test_stage_of_a_running_build_is_read_as_far_as_it_has_come(shuttle: Shuttle, app: str):
