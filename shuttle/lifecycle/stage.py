@@ -13,6 +13,7 @@ from shuttle.build import Build, SourceFacts
 from shuttle.errors import (
     BuildFailedError,
     ObjectNotFoundError,
+    StoreError,
     UnavailableError,
 )
 from shuttle.lifecycle import Services
@@ -121,6 +122,8 @@ async def _fetch_in_time(build: Build, source: Source, services: Services) -> Fe
 
     try:
         return await Backoff(build.build_uuid, services).until(fetched_in_time, "the source", ends_at=ends_at)
+    except StoreError:
+        raise  # `Backoff` could not show why it waits; the worker stages the build again
     except UnavailableError as error:
         raise BuildFailedError("source_unreachable", error.message) from error
 
@@ -160,6 +163,8 @@ async def _normalize_in_time(fetched: FetchedSource, build: Build, services: Ser
     try:
         backoff = Backoff(build.build_uuid, services)
         return await backoff.until(normalized, "the check of the source", ends_at=gives_up_at)
+    except StoreError:
+        raise
     except UnavailableError as error:
         raise BuildFailedError("archive_unchecked", error.message) from error
 

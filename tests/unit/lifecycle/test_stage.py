@@ -8,7 +8,14 @@ from typing import Any, cast
 import pytest
 
 from shuttle.build import Build, SourceFacts, StopCause
-from shuttle.errors import BuildFailedError, LocalDiskError, ObjectStoreError, RetryLaterError, UnavailableError
+from shuttle.errors import (
+    BuildFailedError,
+    LocalDiskError,
+    ObjectStoreError,
+    RetryLaterError,
+    StoreError,
+    UnavailableError,
+)
 from shuttle.lifecycle.stage import normalized_path, normalized_source, stage
 from shuttle.lifecycle.stop import stop_build
 from shuttle.objects.names import source_object
@@ -122,6 +129,20 @@ async def test_source_that_stays_unavailable_ends_the_build_after_the_time_for_s
     source.answers, source.passing_seconds = Answers(DOWN), 250
     assert await reason_of_failure(one) == "source_unreachable"
     assert source.fetches == 3
+
+
+async def test_database_that_does_not_answer_ends_no_build(
+    one: OneBuild, source: Source, monkeypatch: pytest.MonkeyPatch
+):
+    """Before, the build failed as `source_unreachable`: the wait after an error of the source could not be recorded."""
+    source.answers = Answers(DOWN)
+
+    async def unanswered(*_: object, **__: object) -> None:
+        raise StoreError("The database does not answer.")
+
+    monkeypatch.setattr("shuttle.lifecycle.backoff.Backoff.wait", unanswered)
+    with pytest.raises(StoreError):
+        await staged(one)
 
 
 async def test_source_that_never_arrives_ends_the_build(one: OneBuild, source: Source, monkeypatch: pytest.MonkeyPatch):
