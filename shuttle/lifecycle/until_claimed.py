@@ -137,7 +137,9 @@ async def _poll_item(build: Build, queue_item: int, services: Services) -> Endin
             raise
         return None
     if item.cancelled:
-        return STOP_ENDINGS[build.stop_cause] if build.stop_cause is not None else _CANCELLED
+        # Read again: the shuttle itself may have cancelled the item since, for a stop.
+        stop_cause = (await services.current(build)).stop_cause
+        return STOP_ENDINGS[stop_cause] if stop_cause is not None else _CANCELLED
     if item.number is not None:
         await services.database.run(become_queued, build.build_uuid, number=item.number)
     return None

@@ -158,6 +158,19 @@ async def test_item_that_left_the_queue_without_a_number_is_asked_again(one: One
     assert len(one.jenkins.called("queue_item")) == 2
 
 
+async def test_item_that_was_cancelled_for_a_stop_meanwhile_ends_the_build_as_stopped(one: OneBuild):
+    await one.queued()
+
+    async def stopped(*_: object) -> QueueItem:
+        await stop_build(one.build_uuid, StopCause.STOPPED, one.services)
+        return CANCELLED
+
+    one.jenkins.answers("queue_item", stopped)
+    outcome = await outcome_of(one)
+    assert isinstance(outcome, Ending)
+    assert outcome.state is State.STOPPED
+
+
 async def test_cancelled_item_ends_the_build(one: OneBuild):
     await one.queued()
     one.jenkins.answers("queue_item", CANCELLED)
