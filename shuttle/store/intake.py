@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextvars import Context
 from dataclasses import dataclass
 
 from shuttle import metrics
@@ -11,7 +12,7 @@ from shuttle.store import Database
 from shuttle.store.accept import Accepted, AcceptRequest, record_all
 from shuttle.store.futures import complete
 from shuttle.store.new_build import NewBuild
-from shuttle.store.request_time import transaction_seconds, wait_at_most, without_limit
+from shuttle.store.request_time import transaction_seconds, wait_at_most
 
 # A larger batch makes each request cheaper; beyond this size the first one only waits longer.
 _MAX_BATCH = 128
@@ -53,7 +54,9 @@ class Intake:
             waiting = _Waiting(request, result)
             self._waiting.append(waiting)
             if self._recording is None:
-                self._recording = asyncio.create_task(self._record_waiting(), context=without_limit())
+                # A new context: the task records the builds of many requests, so the limits and the fence of the first
+                # one must not apply to it.
+                self._recording = asyncio.create_task(self._record_waiting(), context=Context())
             accepted = await wait_at_most(seconds, result, waiting.give_up)
         if accepted.waiting is not None and queue_limit is not None:
             free = queue_limit - accepted.waiting

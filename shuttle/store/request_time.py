@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from contextvars import Context, ContextVar, copy_context
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -51,13 +51,6 @@ def is_limited() -> bool:
     """Whether this is a request whose response has not begun, so that it should be answered 503 within its time."""
     limit = _current.get()
     return limit is not None and not limit.over
-
-
-def without_limit() -> Context:
-    """A context for a task that serves several requests."""
-    context = copy_context()
-    context.run(_current.set, None)
-    return context
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from shuttle.standing import Standing
 from shuttle.store.apps import mark_app_deleted
 from shuttle.store.build_numbers import take_number
 from shuttle.store.builds import find_build
+from shuttle.store.fence import Ownership, as_owner_of
 from shuttle.store.intake import Intake
 from shuttle.store.migrate import bring_up_to_date
 from shuttle.store.permitted import builds_of_pair, check_source, newest_of_pair
@@ -47,6 +48,16 @@ async def test_order_of_requests_in_one_transaction_decides(database, vault, clo
         assert await database.run(find_build, SECOND) is None
     else:
         assert [build.api for build in await database.run(builds_of_pair, APP, "1", Standing.ANONYMOUS)] == [Api.LEGACY]
+
+
+async def test_requests_that_are_recorded_together_do_not_need_the_app_of_the_first_one(database, vault, clock):
+    """Before, all requests were refused once another replica had the app for which the first one was made."""
+    intake, same = Intake(database, clock), partial(vault.matches, b"request")
+    lost = Ownership("lost", 7)
+    with as_owner_of(lost):
+        first = asyncio.create_task(intake.record(new(vault), queue_limit=None, same_request=same))
+        await asyncio.sleep(0)
+    assert (await first).build.app_id == APP
 
 
 @pytest.mark.parametrize("standing", list(Standing))
