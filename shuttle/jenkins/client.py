@@ -223,10 +223,12 @@ class JenkinsClient:
         if self._session.userinfo is not None and answers.identity(answer).anonymous:
             raise JenkinsRefusedError("Jenkins ignores the user in JENKINS_URL: correct it.")
         await verify_healthy(self._session)
-        answer = await self._session.post("check", (job_path(self._folder) if self._folder else "") + "createItem")
+        create = (job_path(self._folder) if self._folder else "") + "createItem"
+        # No command, because it says nothing of a job: Jenkins can be reached also while this process has no lease.
+        answer = await self._session.post("check", create, is_command=False)
         if answer.status == 404:
             # The folder does not exist yet. A user who may create it may also create jobs at the top.
-            answer = await self._session.post("check", "createItem")
+            answer = await self._session.post("check", "createItem", is_command=False)
         if answer.status != 400:
             raise answers.failure(answer, "allow creating jobs")
         self._refused.raise_known_refusal()

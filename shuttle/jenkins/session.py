@@ -49,7 +49,7 @@ class JenkinsSession:
     `url` may contain `user:api-token`; an API token needs no crumb. With a password, or without userinfo, Jenkins
     requires a crumb and the session cookie that came with it; both are fetched again when Jenkins no longer knows them.
     Neither userinfo nor crumb is ever part of an error or a repr. Every call may raise the errors of
-    `CredentialsCheck.answered` for a 401. Each POST waits for `before_command` first.
+    `CredentialsCheck.answered` for a 401. Each command waits for `before_command` first.
     """
 
     def __init__(
@@ -108,9 +108,15 @@ class JenkinsSession:
         """GET `path` (relative, already encoded)."""
         return await self._whole(await self._send(kind, "GET", path, timeout=self._query_timeout))
 
-    async def post(self, kind: str, path: str, form: Mapping[str, str] | None = None) -> JenkinsResponse:
-        """POST a form. It is not repeated after an error, because Jenkins may have executed the command."""
-        await self.before_command()
+    async def post(
+        self, kind: str, path: str, form: Mapping[str, str] | None = None, *, is_command: bool = True
+    ) -> JenkinsResponse:
+        """POST a form. It is not repeated after an error, because Jenkins may have executed the command.
+
+        A POST that is no command (`is_command` False) changes nothing, and is not delayed by `before_command`.
+        """
+        if is_command:
+            await self.before_command()
         crumb = self._crumb
         if crumb is None and self.userinfo is None:
             crumb = await self._fetch_crumb(instead_of=None)

@@ -135,6 +135,14 @@ async def test_check_passes_without_creating_anything(fake, connect):
     assert fake.asked("POST", "/createItem")[0].path_qs == "/createItem"
 
 
+async def test_check_does_not_wait_for_the_lease_because_it_changes_nothing(fake, connect):
+    """Before, all controllers counted as unreachable while PostgreSQL was away."""
+    fake.on("GET", "/whoAmI/api/json", answers_json({"name": "ci", "anonymous": False}))
+    fake.on("POST", "/createItem", answers(400, ERROR_PAGE, **{"X-Error": "Query parameter 'name' is required"}))
+    async with asyncio.timeout(5):
+        await connect(before_command=asyncio.Event().wait).check()
+
+
 async def test_check_names_the_permission_that_a_recent_command_lacked(fake, connect):
     fake.on("GET", "/whoAmI/api/json", answers_json({"name": "ci", "anonymous": False}))
     fake.on("POST", "/createItem", answers(400))
