@@ -90,7 +90,7 @@ class Spool:
 
     def hide(self, offset: int) -> None:
         """Hide the bytes from `offset` on until the next `show`; readers ahead of it wait."""
-        self._size_bytes = min(self._size_bytes, offset)
+        self._forget_end(offset)
 
     def restore(self, offset: int, text: bytes) -> None:
         """Write bytes that an earlier process had shown at `offset`, hidden from readers until `show`."""
@@ -115,7 +115,12 @@ class Spool:
         except OSError as error:
             raise spool_error("written", error) from error
         self._written_bytes = offset
-        self._size_bytes = min(self._size_bytes, offset)
+        self._forget_end(offset)
+
+    def _forget_end(self, offset: int) -> None:
+        """Readers see only the bytes before `offset`. A log that loses bytes is no longer complete."""
+        if offset < self._size_bytes:
+            self._size_bytes, self._complete = offset, False
 
     async def sync(self) -> None:
         """Return once everything written so far is on the disk, so that the sender may drop its copy."""

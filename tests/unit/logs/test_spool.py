@@ -4,6 +4,7 @@ import asyncio
 import errno
 import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,17 @@ async def read_to_end(log: LogReader, limit_bytes: int = 1000) -> bytes:
             if log.complete:
                 return got
             await log.grown_beyond(len(got))
+
+
+@pytest.mark.parametrize("how", [Spool.truncate, Spool.hide])
+def test_a_log_that_loses_bytes_is_no_longer_complete(spool: Spool, how: Callable[[Spool, int], None]) -> None:
+    """Before, a restored log ended for its sinks without its last line."""
+    spool.append(b"one\ntwo\n")
+    spool.end()
+    how(spool, 8)
+    assert spool.complete
+    how(spool, 4)
+    assert (spool.size_bytes, spool.complete) == (4, False)
 
 
 @pytest.mark.slow
