@@ -44,6 +44,8 @@ async def finalize(build_uuid: str, ending: Ending | None, services: Services) -
     if ending is not None and not build.state.final:
         await finish(build, open_spec(build_uuid, sealed, services.vault), ending, services)
         build = await services.current(build)
+    if build.state.final:
+        services.logs.forget(build_uuid)  # also if the answer to the recording of the end was lost
     if build.state.final and build.archived_at is None:
         await archive_log(build, services)
 

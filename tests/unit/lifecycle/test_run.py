@@ -18,6 +18,7 @@ from shuttle.lifecycle.run import finalize, pursue, run
 from shuttle.lifecycle.stop import stop_build
 from shuttle.logs.spool import Spool, SpoolError
 from shuttle.objects.names import log_object
+from shuttle.store.transitions import finish_build
 from tests.unit.lifecycle.one_build import ITEM, NUMBER, OneBuild
 
 DOWN = JenkinsUnavailableError("Jenkins is out of reach.")
@@ -134,6 +135,14 @@ async def test_first_ending_of_a_build_is_kept(one: OneBuild):
     await finalize(one.build_uuid, FAILED, one.services)
     build = await one.row()
     assert (build.state, build.archived_at is not None) == (State.STOPPED, True)
+
+
+async def test_log_of_an_ended_build_is_closed_although_the_answer_to_its_end_was_lost(one: OneBuild):
+    await one.running()
+    assert await one.services.logs.open(one.build_uuid) is not None
+    await one.database.run(finish_build, one.build_uuid, FAILED)
+    await finalize(one.build_uuid, FAILED, one.services)
+    assert not one.services.logs._logs
 
 
 async def test_build_without_an_ending_is_left_as_it_is(one: OneBuild):
