@@ -19,6 +19,8 @@ from shuttle.store.tx import Topic, Tx
 
 # The name of the app of records whose creator names none.
 DEFAULT_PROJECT = "default"
+# The end of a build ends its parts in the same transaction, which must not take longer than 2.5 s.
+MAX_CHILDREN = 100
 _CHILDREN = Prepared(
     sa.select(builds.c.build_uuid).where(builds.c.parent_uuid == sa.bindparam("uuid")).order_by(builds.c.position)
 )
@@ -87,7 +89,7 @@ def _lock_app(tx: Tx, new: NewRecord) -> int:
 
 
 def _check_parent(tx: Tx, new: NewRecord) -> None:
-    """Lock the parent, because its end also ends its parts. Raises ConflictError if it has ended.
+    """Lock the parent, because its end also ends its parts. Raises ConflictError if it has ended or has too many.
 
     A record that resumes a part (`pending`) may belong to a build that has ended.
     """
@@ -95,6 +97,9 @@ def _check_parent(tx: Tx, new: NewRecord) -> None:
         parent = lock_build(tx, new.parent_uuid)
         if parent is None or parent.state.final:
             raise ConflictError("The build of which this would be a part has ended.")
+        children = sa.select(sa.func.count()).where(builds.c.parent_uuid == new.parent_uuid)
+        if tx.execute(children).scalar_one() >= MAX_CHILDREN:
+            raise ConflictError(f"A build may have at most {MAX_CHILDREN} parts; record further builds on their own.")
 
 
 def _next_number(tx: Tx, app_id: str, number: int) -> str:

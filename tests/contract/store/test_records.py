@@ -237,6 +237,13 @@ async def test_a_build_that_has_ended_gets_no_more_children(database: Database, 
         await database.run(create_record, new_record(vault, 2, parent_uuid=build.build_uuid))
 
 
+async def test_a_build_has_at_most_100_children(database: Database, vault: Vault, build: Build):
+    for number in range(2, 102):
+        await database.run(create_record, new_record(vault, number, parent_uuid=build.build_uuid))
+    with pytest.raises(ConflictError, match="at most 100 parts"):
+        await database.run(create_record, new_record(vault, 102, parent_uuid=build.build_uuid))
+
+
 async def test_calls_do_not_end_a_build_that_jenkins_runs(database: Database, vault: Vault):
     build = (await record_build(database, vault, new_build(vault))).build
     await report(database, build, 100, "done")
