@@ -148,6 +148,13 @@ class _Remote:
         if not packets.exists():
             raise BuildFailedError("source_not_git", f"{self.url} {NOT_GIT}")
 
+    async def is_empty(self) -> bool:
+        """Whether the repository has no refs."""
+        try:
+            return not await self._run("ls-remote", "--", self.url)
+        except TooLargeError:  # so many that their list is above the limit of the output
+            return False
+
     async def commit(self, name: str) -> str:
         """The full id of a fetched commit. Raises BuildFailedError `source_ref_not_found`."""
         try:
@@ -181,10 +188,14 @@ async def _commit_of(ref: str | None, remote: _Remote) -> tuple[str, str | None]
             found = refs.get(f"{name}@", name)
             branch = found.removeprefix(_BRANCH) if found.startswith(_BRANCH) else None
             return await remote.fetch(name), branch
-    if not refs:
+    if not refs:  # HEAD may name a branch that does not exist
         await remote.check_smart()
-        raise BuildFailedError("source_empty", f"{remote.url} has no commits.")
-    if ref is None or not _SHORT_COMMIT.fullmatch(ref):
+        if await remote.is_empty():
+            raise BuildFailedError("source_empty", f"{remote.url} has no commits.")
+    if ref is None:
+        message = f"{remote.url} has no default branch; name a branch, a tag or a commit after the # of source.url."
+        raise BuildFailedError("source_ref_not_found", message)
+    if not _SHORT_COMMIT.fullmatch(ref):
         raise _not_found(remote.url)
     await remote.fetch_all()
     return await remote.commit(ref), None

@@ -201,6 +201,16 @@ async def test_an_empty_repository_gives_its_own_reason(server: GitServer, work:
     assert await reason(url_of(server, "main"), tmp_path) == "source_empty"
 
 
+async def test_a_repository_whose_default_branch_does_not_exist_is_not_empty(
+    server: GitServer, work: Work, tmp_path: Path
+):
+    """A new bare repository names a branch that nobody may ever push."""
+    commit = work.commit({"a": "1"}, "trunk")
+    assert (await fetch(url_of(server, commit[:8]), tmp_path)).commit == commit
+    for ref in ("", "main", "abcdef12"):
+        assert await reason(url_of(server, ref), tmp_path) == "source_ref_not_found"
+
+
 async def test_the_dumb_protocol_is_refused(server: GitServer, work: Work, tmp_path: Path):
     work.commit({"a": "1"})
     git(work.served, "update-server-info")
