@@ -32,7 +32,7 @@ _FAULTS = (
         "source_unauthorized",
         "asks for valid credentials; give them like https://user:password@host/.",
     ),
-    Fault(r"repository '.*' not found|error: (404|410)\b", "source_not_found", "does not exist."),
+    Fault(r"repository\b.* not found|error: (404|410)\b", "source_not_found", "does not exist."),
     Fault(
         r"not valid: is this a git repository|dumb http transport|protocol error|bad line length|bad band",
         "source_not_git",
@@ -42,7 +42,16 @@ _FAULTS = (
     Fault(
         r"certificate", "source_untrusted", "has a certificate that is not trusted; SHUTTLE_CA_FILE can name its CA."
     ),
-    Fault(r"redirect", "source_redirects", "redirects in a way that git does not follow; give the final address."),
+    Fault(
+        r"redirect|error: 3\d\d\b",
+        "source_redirects",
+        "redirects in a way that git does not follow; give the final address.",
+    ),
+)
+# URLs, the host that the proxy could not reach, and the text of the server may contain any word of a pattern. A warning
+# ("redirecting to …") is not what failed.
+_NOT_OF_GIT = re.compile(
+    r"'?https?://\S+|(?<=SOCKS5 connection to )\S+|(?<=remote error: )(?s:.*)|^warning: .*$", re.MULTILINE
 )
 _TEMPORARY = re.compile(
     r"error: (408|425|429|5\d\d)\b|resolve|connect|SOCKS|timed? ?out|too slow|early EOF|hung up|RPC failed|Empty reply"
@@ -58,10 +67,11 @@ def fault_of(error: GitError, shown: str, refusal: AddressRefusedError | None) -
     """
     if refusal is not None:
         return BuildFailedError("source_refused", f"{shown} cannot be used. {refusal.message}")
+    words = _NOT_OF_GIT.sub("", error.text)
     for fault in _FAULTS:
-        if re.search(fault.written, error.text, re.IGNORECASE):
+        if re.search(fault.written, words, re.IGNORECASE):
             return BuildFailedError(fault.reason, f"{shown} {fault.sentence}")
-    if _TEMPORARY.search(error.text):
+    if _TEMPORARY.search(words):
         return UnavailableError(f"{shown} cannot be cloned now: its host does not answer as it should.")
     return BuildFailedError("source_failed", f"{shown} cannot be cloned: git ended with exit status {error.status}.")
 

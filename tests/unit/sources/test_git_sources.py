@@ -164,6 +164,11 @@ def answering(status: int, text: str = "", **headers: str) -> Fault:
     return answer
 
 
+async def redirecting_calls(request: web.Request) -> web.Response | None:
+    """git follows redirects of its first request only."""
+    return web.Response(status=307, headers={"Location": "/other"}) if request.method == "POST" else None
+
+
 @pytest.mark.parametrize(
     ("fault", "expected"),
     [
@@ -171,6 +176,7 @@ def answering(status: int, text: str = "", **headers: str) -> Fault:
         (answering(403), "source_unauthorized"),
         (answering(200, "<!doctype html><title>Log in</title>"), "source_not_git"),
         (answering(302, Location="/shop.git/info/refs?service=git-upload-pack"), "source_redirects"),
+        (redirecting_calls, "source_redirects"),
         (answering(400), "source_failed"),
         (answering(503), "retry"),
         (
@@ -182,7 +188,7 @@ def answering(status: int, text: str = "", **headers: str) -> Fault:
             "retry",
         ),
     ],
-    ids=["404", "403", "page", "redirect loop", "400", "503", "cut off"],
+    ids=["404", "403", "page", "redirect loop", "redirected call", "400", "503", "cut off"],
 )
 async def test_a_host_without_the_repository_gives_the_reason(
     server: GitServer, work: Work, tmp_path: Path, fault: Fault, expected: str
@@ -194,6 +200,43 @@ async def test_a_host_without_the_repository_gives_the_reason(
     except UnavailableError:
         found = "retry"
     assert found == expected
+
+
+@pytest.mark.parametrize("name", ["certificates", "redirects", "reset-connect"])
+async def test_names_of_repositories_are_not_taken_for_words_of_git(server: GitServer, tmp_path: Path, name: str):
+    server.repository(name).commit({"a": "1"})
+    server.fault = answering(503)
+    with pytest.raises(UnavailableError):
+        await fetch(f"git+{server.url}/{name}.git", tmp_path)
+    server.fault = answering(400)
+    assert await reason(f"git+{server.url}/{name}.git", tmp_path) == "source_failed"
+
+
+async def test_names_of_hosts_and_words_of_the_server_are_not_taken_for_words_of_git(
+    server: GitServer, work: Work, tmp_path: Path
+):
+    server.fault = answering(302, Location="http://certificate.invalid/shop.git/info/refs?service=git-upload-pack")
+    with pytest.raises(UnavailableError):
+        await fetch(url_of(server), tmp_path)
+    server.fault = answering(
+        200,
+        "001e# service=git-upload-pack\n00000016ERR no certificate",
+        **{"Content-Type": "application/x-git-upload-pack-advertisement"},
+    )
+    assert await reason(url_of(server), tmp_path) == "source_failed"
+
+
+async def test_a_host_that_breaks_off_behind_a_redirect_is_tried_again(server: GitServer, work: Work, tmp_path: Path):
+    work.commit({"a": "1"})
+
+    async def redirect(request: web.Request) -> web.Response | None:
+        if request.path.startswith("/old/"):
+            return web.Response(status=301, headers={"Location": request.path_qs.removeprefix("/old")})
+        return web.Response(status=503) if request.method == "POST" else None
+
+    server.fault = redirect
+    with pytest.raises(UnavailableError):
+        await fetch(f"git+{server.url}/old/shop.git", tmp_path)
 
 
 async def test_an_empty_repository_gives_its_own_reason(server: GitServer, work: Work, tmp_path: Path):
