@@ -3,16 +3,16 @@
 import asyncio
 import re
 import shutil
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from hashlib import file_digest
 from pathlib import Path
 
-from shuttle.errors import BuildFailedError
+from shuttle.errors import BuildFailedError, shortened
 from shuttle.outgoing.checking_proxy import CheckingProxy, checking_proxy
 from shuttle.outgoing.connector import CheckingResolver
-from shuttle.outgoing.userinfo import Credentials
+from shuttle.outgoing.userinfo import Credentials, without_userinfo
 from shuttle.sources import FetchedSource, SourceLimits
 from shuttle.sources.git_command import Access, GitError, Repository, TooLargeError, clone_folder
 from shuttle.sources.git_faults import NOT_GIT, fault_of, is_not_offered
@@ -67,44 +67,62 @@ class GitFetcher:
             async with self._places, checking_proxy(self._resolver) as proxy:
                 access = Access(proxy.url, self._stall_seconds, self._ca_file)
                 repository = Repository(folder, access, limits.max_source_bytes)
-                async with _named_errors(source, proxy):
-                    return await _fetched(source, repository, into, limits)
+                try:
+                    return await _fetched(source, repository, into, limits, proxy)
+                except TooLargeError:
+                    message = f"{source.repository} needs more than SHUTTLE_MAX_SOURCE_BYTES."
+                    raise BuildFailedError("source_too_large", message) from None
         finally:
             await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
 
 
-@asynccontextmanager
-async def _named_errors(source: GitSource, proxy: CheckingProxy) -> AsyncIterator[None]:
-    shown = source.repository
-    try:
-        yield
-    except GitError as error:
-        raise fault_of(error, shown, proxy.refusal) from None
-    except TooLargeError:
-        raise BuildFailedError("source_too_large", f"{shown} needs more than SHUTTLE_MAX_SOURCE_BYTES.") from None
+async def _fetched(
+    source: GitSource, repository: Repository, into: Path, limits: SourceLimits, proxy: CheckingProxy
+) -> FetchedSource:
+    credentials = None if source.credentials is None else (source.repository, source.credentials)
+    remote = _Remote(repository, source.repository, source.repository, credentials)
 
+    async def fetch_submodule(commit: str, url: str) -> str:
+        shown = f"The submodule {shortened(without_userinfo(url))}"
+        # Refs of its own, because a branch `a` leaves no place for a branch `a/b` of another repository.
+        submodule = replace(remote, url=url, shown=shown, refs_folder=f"refs/shuttle/{commit}")
+        with _named_errors(shown, proxy):
+            return await submodule.fetch(commit)
 
-async def _fetched(source: GitSource, repository: Repository, into: Path, limits: SourceLimits) -> FetchedSource:
-    await repository.create()
-    remote = _Remote(repository, source.repository, source.credentials)
-    commit, branch = await _commit_of(source.ref, remote)
-    wanted = await commit_to_pack(commit, source, repository, remote.fetch)
-    added: list[str] = []
-    if source.with_git:
-        await remote.fetch_all()
-        added = await add_git_folder(commit, branch, source.repository, repository, TOP)
-    await pack(wanted, repository, into, limits.max_entries, added)
+    with _named_errors(remote.shown, proxy):
+        await repository.create()
+        commit, branch = await _commit_of(source.ref, remote)
+        wanted = await commit_to_pack(commit, source, repository, fetch_submodule)
+        added: list[str] = []
+        if source.with_git:
+            await remote.fetch_all()
+            added = await add_git_folder(commit, branch, source.repository, repository, TOP)
+        await pack(wanted, repository, into, limits.max_entries, added)
     sha256 = await asyncio.to_thread(_sha256, into)
     return FetchedSource(into, into.stat().st_size, sha256, "application/gzip", commit, branch)
 
 
+@contextmanager
+def _named_errors(shown: str, proxy: CheckingProxy) -> Iterator[None]:
+    try:
+        yield
+    except GitError as error:
+        raise fault_of(error, shown, proxy.refusal) from None
+
+
 @dataclass(frozen=True, slots=True)
 class _Remote:
-    """The repository on the server. Its credentials are sent to its own origin only, whatever `url` a call has."""
+    """A repository on a server, which is fetched into `repository`.
+
+    `shown` is its name in errors. `credentials` are a URL and the credentials for its origin: those of the source, also
+    for a submodule. Its branches and tags are fetched into `refs_folder`.
+    """
 
     repository: Repository
     url: str
-    credentials: Credentials | None
+    shown: str
+    credentials: tuple[str, Credentials] | None
+    refs_folder: str = "refs"
 
     async def refs(self, *patterns: str) -> dict[str, str]:
         """The ids of the refs by their names. `HEAD@` is the name of the ref that HEAD points to."""
@@ -118,24 +136,21 @@ class _Remote:
                 refs[name] = value
         return refs
 
-    async def fetch(self, wanted: str, url: str | None = None) -> str:
-        """Fetch a ref or a commit without its history; returns the commit.
-
-        `url` is that of another repository, such as a submodule.
-        """
+    async def fetch(self, wanted: str) -> str:
+        """Fetch a ref or a commit without its history; returns the commit."""
         try:
-            await self._fetch("--depth=1", url or self.url, f"+{wanted}:{_FETCHED}")
+            await self._fetch("--depth=1", f"+{wanted}:{_FETCHED}")
         except GitError as error:
             if not _FULL_COMMIT.fullmatch(wanted) or not is_not_offered(error):
                 raise
-            await self.fetch_all(url)
+            await self.fetch_all()
             return await self.commit(wanted)
         return await self.commit(_FETCHED)
 
-    async def fetch_all(self, url: str | None = None) -> None:
+    async def fetch_all(self) -> None:
         """Fetch all branches and tags with their history."""
-        refs = (f"+refs/{kind}/*:refs/{kind}/*" for kind in ("heads", "tags"))
-        await self._fetch(_WHOLE, url or self.url, *refs)
+        refs = (f"+refs/{kind}/*:{self.refs_folder}/{kind}/*" for kind in ("heads", "tags"))
+        await self._fetch(_WHOLE, *refs)
 
     async def check_smart(self) -> None:
         """Raises BuildFailedError `source_not_git` if the server does not speak git's smart protocol.
@@ -146,7 +161,7 @@ class _Remote:
         traced = {"GIT_TRACE_PACKET": str(packets.absolute())}
         await self._run("ls-remote", "--", self.url, "HEAD", environment=traced)
         if not packets.exists():
-            raise BuildFailedError("source_not_git", f"{self.url} {NOT_GIT}")
+            raise BuildFailedError("source_not_git", f"{self.shown} {NOT_GIT}")
 
     async def is_empty(self) -> bool:
         """Whether the repository has no refs."""
@@ -162,16 +177,15 @@ class _Remote:
                 "rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}"
             )
         except GitError:
-            raise _not_found(self.url) from None
+            raise _not_found(self.shown) from None
 
-    async def _fetch(self, depth: str, url: str, *refspecs: str) -> None:
+    async def _fetch(self, depth: str, *refspecs: str) -> None:
         options = ("--quiet", "--no-tags", "--no-write-fetch-head", "--no-recurse-submodules", depth)
-        await self._run("fetch", *options, "--", url, *refspecs)
+        await self._run("fetch", *options, "--", self.url, *refspecs)
 
     async def _run(self, command: str, *arguments: str, environment: Mapping[str, str] | None = None) -> bytes:
-        credentials, adds = None if self.credentials is None else (self.url, self.credentials), command == "fetch"
-        run = self.repository.run
-        return await run(command, *arguments, credentials=credentials, environment=environment, adds_pack=adds)
+        run, adds = self.repository.run, command == "fetch"
+        return await run(command, *arguments, credentials=self.credentials, environment=environment, adds_pack=adds)
 
 
 async def _commit_of(ref: str | None, remote: _Remote) -> tuple[str, str | None]:
@@ -191,12 +205,12 @@ async def _commit_of(ref: str | None, remote: _Remote) -> tuple[str, str | None]
     if not refs:  # HEAD may name a branch that does not exist
         await remote.check_smart()
         if await remote.is_empty():
-            raise BuildFailedError("source_empty", f"{remote.url} has no commits.")
+            raise BuildFailedError("source_empty", f"{remote.shown} has no commits.")
     if ref is None:
-        message = f"{remote.url} has no default branch; name a branch, a tag or a commit after the # of source.url."
+        message = f"{remote.shown} has no default branch; name a branch, a tag or a commit after the # of source.url."
         raise BuildFailedError("source_ref_not_found", message)
     if not _SHORT_COMMIT.fullmatch(ref):
-        raise _not_found(remote.url)
+        raise _not_found(remote.shown)
     await remote.fetch_all()
     return await remote.commit(ref), None
 
@@ -208,8 +222,8 @@ def _names_of(ref: str | None) -> tuple[str, ...]:
     return (ref,) if ref.startswith("refs/") else (f"refs/tags/{ref}", f"{_BRANCH}{ref}")
 
 
-def _not_found(url: str) -> BuildFailedError:
-    return BuildFailedError("source_ref_not_found", f"{url} has no such branch, tag or commit.")
+def _not_found(shown: str) -> BuildFailedError:
+    return BuildFailedError("source_ref_not_found", f"{shown} has no such branch, tag or commit.")
 
 
 def _sha256(path: Path) -> str:

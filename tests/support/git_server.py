@@ -70,11 +70,15 @@ class Work:
 
 @dataclass
 class GitServer:
-    """`url` has neither credentials nor the name of a repository. `asked` are the paths of all requests."""
+    """`url` has neither credentials nor the name of a repository. `asked` are the paths of all requests.
+
+    A server that `gives_commits` sends any commit by its id; others send what a ref points to.
+    """
 
     folder: Path
     url: str = ""
     with_password: bool = False
+    gives_commits: bool = True
     fault: Fault | None = None
     asked: list[str] = field(default_factory=list)
 
@@ -100,7 +104,7 @@ class GitServer:
             | {
                 "GIT_PROJECT_ROOT": str(self.folder),
                 "GIT_HTTP_EXPORT_ALL": "1",
-                "GIT_PROTOCOL": request.headers.get("Git-Protocol", ""),
+                "GIT_PROTOCOL": request.headers.get("Git-Protocol", "") if self.gives_commits else "",
                 "REQUEST_METHOD": request.method,
                 "PATH_INFO": request.path,
                 "QUERY_STRING": request.query_string,

@@ -1,6 +1,8 @@
 """Fixtures that fetch and normalize sources."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 from aiohttp import web
@@ -13,6 +15,7 @@ from shuttle.sources.archive import normalize
 from shuttle.sources.http import HttpFetcher
 from shuttle.sources.kinds.http import HttpSource
 from tests.support.archives import SMALL_LIMITS
+from tests.support.git_server import GitServer, Work, git_server
 
 SMALL_SOURCES = SourceLimits(max_source_bytes=3_000_000, max_expanded_bytes=1)
 
@@ -98,3 +101,15 @@ async def fetch(tmp_path):
             return source, source.path.read_bytes()
 
         yield fetch_url
+
+
+@pytest.fixture
+async def server(tmp_path: Path) -> AsyncIterator[GitServer]:
+    (tmp_path / "served").mkdir()
+    async with git_server(tmp_path / "served") as running:
+        yield running
+
+
+@pytest.fixture
+def work(server: GitServer) -> Work:
+    return server.repository()

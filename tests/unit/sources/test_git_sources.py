@@ -2,76 +2,18 @@
 
 import asyncio
 import random
-import tarfile
-from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 
 import pytest
 from aiohttp import web
 
-from shuttle.errors import BuildFailedError, UnavailableError
-from shuttle.outgoing.connector import AddressPolicy, CheckingResolver
-from shuttle.sources import FetchedSource, SourceLimits
-from shuttle.sources.archive import normalize
-from shuttle.sources.git import GitFetcher
-from shuttle.sources.kinds.git import GitSource
+from shuttle.errors import UnavailableError
 from tests.support.certificates import loopback_tls
 from tests.support.git_server import PASSWORD, USER, Fault, GitServer, Work, git, git_server
-
-LIMITS = SourceLimits(max_source_bytes=64 * 1024 * 1024, max_expanded_bytes=256 * 1024 * 1024)
-
-
-@pytest.fixture
-async def server(tmp_path: Path) -> AsyncIterator[GitServer]:
-    (tmp_path / "served").mkdir()
-    async with git_server(tmp_path / "served") as running:
-        yield running
-
-
-@pytest.fixture
-def work(server: GitServer) -> Work:
-    return server.repository()
-
-
-async def fetch(
-    url: str, into: Path, *, loopback: bool = True, limits: SourceLimits = LIMITS, **asked: Any
-) -> FetchedSource:
-    resolver = CheckingResolver(AddressPolicy(allow_loopback=loopback))
-    source = GitSource.read(url).with_checkout(
-        asked.get("subdir"), asked.get("submodules"), with_git=asked.get("with_git", False)
-    )
-    try:
-        fetcher = GitFetcher(resolver, stall_seconds=2, ca_file=asked.get("ca_file"))
-        return await fetcher.fetch(source, into / "fetched", limits)
-    finally:
-        await resolver.close()
-
-
-async def files(fetched: FetchedSource) -> dict[str, str]:
-    """The files as the agent gets them."""
-    packed = fetched.path.with_suffix(".tar.gz")
-    await normalize(fetched.path, packed, LIMITS)
-    with tarfile.open(packed) as tar:
-        return {
-            entry.name: f"-> {entry.linkname}" if entry.issym() else tar.extractfile(entry).read().decode()
-            for entry in tar
-            if not entry.isdir()
-        }
-
-
-def url_of(server: GitServer, ref: str = "", *, userinfo: str = "") -> str:
-    return f"git+{server.url.replace('//', f'//{userinfo}')}/shop.git" + (f"#{ref}" if ref else "")
-
-
-async def reason(url: str, into: Path, **asked: Any) -> str:
-    with pytest.raises(BuildFailedError) as caught:
-        await fetch(url, into, **asked)
-    assert PASSWORD not in caught.value.message
-    return caught.value.reason
+from tests.unit.sources.git_fetch import LIMITS, answering, checkout, fetch, files, link, reason, url_of
 
 
 @pytest.mark.slow
@@ -155,13 +97,6 @@ async def test_credentials_reach_their_own_host_only(server: GitServer, work: Wo
         server.fault = redirect
         assert await reason(url_of(server, userinfo=valid), tmp_path) == "source_unauthorized"
     assert set(headers) == {None}
-
-
-def answering(status: int, text: str = "", **headers: str) -> Fault:
-    async def answer(_request: web.Request) -> web.Response:
-        return web.Response(status=status, text=text, headers=headers)
-
-    return answer
 
 
 async def redirecting_calls(request: web.Request) -> web.Response | None:
@@ -278,36 +213,6 @@ async def test_forbidden_addresses_are_refused_also_behind_redirects_and_in_subm
     assert await reason(url_of(server), tmp_path, submodules=True) == "source_refused"
 
 
-def link(work: Work, path: str, url: str, commit: str = "1" * 40) -> str:
-    """Add a submodule to the repository, without cloning it."""
-    with (work.folder / ".gitmodules").open("a") as settings:
-        settings.write(f'[submodule "{path}"]\n\tpath = {path}\n\turl = {url}\n')
-    git(work.folder, "add", ".gitmodules")
-    git(work.folder, "update-index", "--add", "--cacheinfo", f"160000,{commit},{path}")
-    git(work.folder, "commit", "--quiet", "--message", "a submodule")
-    return work.push()
-
-
-@pytest.mark.slow
-async def test_submodules_are_fetched_on_request(server: GitServer, work: Work, tmp_path: Path):
-    inner, library = server.repository("inner"), server.repository("library")
-    inner_commit = inner.commit({"deep.txt": "d"})
-    library.commit({"lib.txt": "old"})
-    library_commit = link(library, "in/ner", f"{server.url}/inner.git", inner_commit)
-    library.commit({"lib.txt": "newer than the link"})
-    work.commit({"build.sh": "#!/bin/sh\n"})
-    link(work, "third/lib", "../library.git", library_commit)
-    without = await files(await fetch(url_of(server), tmp_path))
-    assert sorted(without) == [".gitmodules", "build.sh"]
-    fetched = await fetch(url_of(server), tmp_path, submodules=True)
-    found = await files(fetched)
-    assert (found["third/lib/lib.txt"], found["third/lib/in/ner/deep.txt"]) == ("old", "d")
-    assert (await fetch(url_of(server), tmp_path, submodules=True)).sha256 == fetched.sha256
-    assert "lib.txt" in await files(await fetch(url_of(server), tmp_path, submodules=True, subdir="third/lib"))
-    link(work, "other", "git@example.com:team/x.git")
-    assert await reason(url_of(server), tmp_path, submodules=True) == "source_refused"
-
-
 async def test_certificate_of_an_unknown_ca_is_refused(tmp_path: Path):
     tls, ca_file = loopback_tls(tmp_path)
     (tmp_path / "served").mkdir()
@@ -360,16 +265,6 @@ async def test_folder_git_has_the_history_and_neither_hooks_nor_credentials(
     detached = await checkout(await fetch(url_of(server, "v1", userinfo=userinfo), tmp_path, with_git=True))
     assert (git(detached, "rev-parse", "HEAD"), git(detached, "branch", "--show-current")) == (first, "")
     assert git(detached, "status", "--porcelain") == ""
-
-
-async def checkout(fetched: FetchedSource) -> Path:
-    """The folder of the source as the agent unpacks it."""
-    packed = fetched.path.with_suffix(".tar.gz")
-    await normalize(fetched.path, packed, LIMITS)
-    folder = fetched.path.with_name(f"unpacked-{fetched.commit}")
-    with tarfile.open(packed) as tar:
-        tar.extractall(folder, filter="fully_trusted")
-    return folder
 
 
 @pytest.mark.slow
