@@ -71,16 +71,25 @@ def ending_by_platforms(build: Build, exit_statuses: Sequence[int], failed: Sequ
         return Ending(State.SUCCEEDED)
     if build.report_reason == _ENDINGS[JenkinsResult.ABORTED].reason:
         return _explained(build, _ENDINGS[JenkinsResult.ABORTED])
-    return Ending(State.FAILED, "platform_failed", f"The build failed for: {', '.join(failed)}.")
+    return _platforms_failed(failed)
 
 
-def ending_by_jenkins(build: Build, result: JenkinsResult) -> Ending:
-    """The ending of a build whose supervisor did not report one; never a success."""
+def ending_by_jenkins(build: Build, result: JenkinsResult, failed: Sequence[str] = ()) -> Ending:
+    """The ending of a build whose supervisor did not report one; never a success.
+
+    `failed` are the platforms that did not succeed, if a branch has claimed the build.
+    """
     if build.stop_cause is not None and (result is not JenkinsResult.SUCCESS or build.claimed_at is None):
         return STOP_ENDINGS[build.stop_cause]
+    if failed and not result.cut_short:
+        return _platforms_failed(failed)  # the reported reason is that of one platform
     if result is JenkinsResult.SUCCESS:
         return _NOT_CLAIMED if build.claimed_at is None else _explained(build, _NOT_REPORTED)
     return _ENDINGS[result] if result.cut_short else _explained(build, _ENDINGS[result])
+
+
+def _platforms_failed(failed: Sequence[str]) -> Ending:
+    return Ending(State.FAILED, "platform_failed", f"The build failed for: {', '.join(failed)}.")
 
 
 def _explained(build: Build, ending: Ending) -> Ending:

@@ -95,10 +95,11 @@ async def _ending_so_far(
         return None  # another branch may still claim the build
     current = await services.current(build)
     statuses = [claim.exit_status for claim in steps if claim.exit_status is not None]
+    failed = await services.database.run(failed_platforms, current) if steps and current.platforms else []
     if not steps or len(statuses) < len(steps):
-        return ending_by_jenkins(current, result or JenkinsResult.FAILURE)
+        return ending_by_jenkins(current, result or JenkinsResult.FAILURE, failed)
     if current.platforms:
-        return ending_by_platforms(current, statuses, await services.database.run(failed_platforms, current))
+        return ending_by_platforms(current, statuses, failed)
     return ending_by_supervisors(current, statuses)
 
 

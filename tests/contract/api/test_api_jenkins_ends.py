@@ -224,6 +224,21 @@ async def test_jenkins_console_is_appended_for_a_branch_without_an_end(unmanned:
     assert (await unmanned.whole_log(ended.path)).endswith(b"lost is offline\n")
 
 
+async def test_platform_whose_branch_is_lost_is_named(unmanned: Shuttle, jenkins: Jenkins, app: str):
+    """The other platform has reported why it failed, which does not explain the build."""
+    failed = await unclaimed(unmanned, app, platforms=["aws", "gcp"])
+    lost = await agent_of(unmanned, failed.path)
+    for agent, branch in ((failed, "aws"), (lost, "gcp")):
+        assert (await agent.claim(branch=branch)).status == 200
+    report = {"id": "aws.failure", "state": "failed", "reason": "no_build_script", "message": "There is none."}
+    assert (await failed.ask("POST", "report", json=report)).status == 200
+    await failed.end(1)
+    jenkins_shows(jenkins, app, result="FAILURE")
+    build = await unmanned.until(failed.path)
+    assert (build["reason"], build["message"]) == ("platform_failed", "The build failed for: aws, gcp.")
+    assert [child["reason"] for child in build["children"]] == ["no_build_script", "parent_ended"]
+
+
 async def test_abort_counts_if_a_platform_has_not_begun(unmanned: Shuttle, jenkins: Jenkins, app: str):
     """The branch of the other platform has ended well, and no step has seen the abort."""
     agent = await unclaimed(unmanned, app, platforms=["aws", "gcp"])
