@@ -18,7 +18,7 @@ from shuttle.sources.git_command import Access, GitError, Repository, TooLargeEr
 from shuttle.sources.git_faults import NOT_GIT, fault_of, is_not_offered
 from shuttle.sources.git_folder import add_git_folder
 from shuttle.sources.git_tree import TOP, commit_to_pack, pack
-from shuttle.sources.kinds.git import GitSource
+from shuttle.sources.kinds.git import GitSource, is_ref
 
 _FULL_COMMIT = re.compile(r"[0-9a-f]{40}", re.IGNORECASE)
 _SHORT_COMMIT = re.compile(r"[0-9a-f]{4,39}", re.IGNORECASE)
@@ -199,9 +199,7 @@ async def _commit_of(ref: str | None, remote: _Remote) -> tuple[str, str | None]
     refs = await remote.refs("HEAD", *(name for name in names if name != "HEAD"))
     for name in names:
         if name in refs:
-            found = refs.get(f"{name}@", name)
-            branch = found.removeprefix(_BRANCH) if found.startswith(_BRANCH) else None
-            return await remote.fetch(name), branch
+            return await remote.fetch(name), _branch_of(refs.get(f"{name}@", name))
     if not refs:  # HEAD may name a branch that does not exist
         await remote.check_smart()
         if await remote.is_empty():
@@ -213,6 +211,12 @@ async def _commit_of(ref: str | None, remote: _Remote) -> tuple[str, str | None]
         raise _not_found(remote.shown)
     await remote.fetch_all()
     return await remote.commit(ref), None
+
+
+def _branch_of(name: str) -> str | None:
+    """The branch of this full name; None also for a name that no branch can have, which a server may have sent."""
+    branch = name.removeprefix(_BRANCH)
+    return branch if branch != name and is_ref(branch) else None
 
 
 def _names_of(ref: str | None) -> tuple[str, ...]:

@@ -189,6 +189,25 @@ async def test_a_repository_whose_default_branch_does_not_exist_is_not_empty(
         assert await reason(url_of(server, ref), tmp_path) == "source_ref_not_found"
 
 
+@pytest.mark.parametrize("name", [b"", b"\x1b[31mred", b"z" * 60_000])
+async def test_a_default_branch_with_an_impossible_name_is_none(
+    server: GitServer, work: Work, tmp_path: Path, name: bytes
+):
+    """It would be shown in the log, in the record and on the page."""
+    commit = work.commit({"a": "1"})
+
+    async def listing(request: web.Request) -> web.Response | None:
+        if b"command=ls-refs" not in await request.read():
+            return None
+        line = f"{commit} HEAD symref-target:refs/heads/".encode() + name + b"\n"
+        return web.Response(
+            body=b"%04x%s0000" % (len(line) + 4, line), content_type="application/x-git-upload-pack-result"
+        )
+
+    server.fault = listing
+    assert (await fetch(url_of(server), tmp_path)).branch is None
+
+
 async def test_the_dumb_protocol_is_refused(server: GitServer, work: Work, tmp_path: Path):
     work.commit({"a": "1"})
     git(work.served, "update-server-info")
