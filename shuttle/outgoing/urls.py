@@ -66,8 +66,10 @@ def split_url(url: str, name: str) -> UrlParts:
 
 
 def named(schemes: Iterable[str]) -> str:
-    """`http, https or kafka`, for errors; variants like kafka+ssl are left out."""
-    *others, last = (scheme for scheme in schemes if "+" not in scheme)
+    """`http, https or kafka`, for errors; variants like kafka+ssl of a scheme that is named are left out."""
+    given = tuple(schemes)
+    variants = {scheme for scheme in given if "+" in scheme and scheme.partition("+")[0] in given}
+    *others, last = (scheme for scheme in given if scheme not in variants)
     return f"{', '.join(others)} or {last}"
 
 

@@ -36,7 +36,7 @@ def _kind_of(url: str) -> type[Source]:
         if kind.claims(url):
             return kind
     schemes = named(scheme for kind in KINDS for scheme in kind.schemes)
-    raise InvalidRequestError(f"Write the source as an {schemes} URL.", field="source.url")
+    raise InvalidRequestError(f"Write the source as a URL with the scheme {schemes}.", field="source.url")
 
 
 def recorded_fields(source: Mapping[str, Any]) -> dict[str, Any]:

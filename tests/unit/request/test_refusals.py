@@ -119,3 +119,11 @@ def test_invalid_request_is_refused_with_the_name_of_its_field(value, field):
     assert caught.value.field == field
     assert caught.value.message.endswith(".")
     assert "\n" not in caught.value.message
+
+
+@pytest.mark.parametrize("url", ["ssh://git@git.example.com/shop.git#main", "git@git.example.com:team/shop.git"])
+def test_the_refusal_of_a_scheme_names_those_of_git_repositories(url):
+    with pytest.raises(InvalidRequestError) as caught:
+        parse_build_request(source(url), settings(), PIPELINES)
+    schemes = "git+http, git+https, http, https, docker or data"
+    assert caught.value.message == f"Write the source as a URL with the scheme {schemes}."
