@@ -38,6 +38,7 @@ _FAULTS = (
         "source_not_git",
         NOT_GIT,
     ),
+    Fault(r"mismatched algorithms", "source_failed", "has commit ids of 64 digits (SHA-256), which are not supported."),
     Fault(r"couldn't find remote ref", "source_ref_not_found", "has no such branch, tag or commit."),
     Fault(
         r"certificate", "source_untrusted", "has a certificate that is not trusted; SHUTTLE_CA_FILE can name its CA."

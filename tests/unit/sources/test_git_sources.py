@@ -11,8 +11,7 @@ import pytest
 from aiohttp import web
 
 from shuttle.errors import UnavailableError
-from tests.support.certificates import loopback_tls
-from tests.support.git_server import PASSWORD, USER, Fault, GitServer, Work, git, git_server
+from tests.support.git_server import PASSWORD, USER, GitServer, Work, git, git_server
 from tests.unit.sources.git_fetch import LIMITS, answering, checkout, fetch, files, link, reason, url_of
 
 
@@ -99,81 +98,6 @@ async def test_credentials_reach_their_own_host_only(server: GitServer, work: Wo
     assert set(headers) == {None}
 
 
-async def redirecting_calls(request: web.Request) -> web.Response | None:
-    """git follows redirects of its first request only."""
-    return web.Response(status=307, headers={"Location": "/other"}) if request.method == "POST" else None
-
-
-@pytest.mark.parametrize(
-    ("fault", "expected"),
-    [
-        (answering(404), "source_not_found"),
-        (answering(403), "source_unauthorized"),
-        (answering(200, "<!doctype html><title>Log in</title>"), "source_not_git"),
-        (answering(302, Location="/shop.git/info/refs?service=git-upload-pack"), "source_redirects"),
-        (redirecting_calls, "source_redirects"),
-        (answering(400), "source_failed"),
-        (answering(503), "retry"),
-        (
-            answering(
-                200,
-                "001e# service=git-upload-pack\n0000",
-                **{"Content-Type": "application/x-git-upload-pack-advertisement"},
-            ),
-            "retry",
-        ),
-    ],
-    ids=["404", "403", "page", "redirect loop", "redirected call", "400", "503", "cut off"],
-)
-async def test_a_host_without_the_repository_gives_the_reason(
-    server: GitServer, work: Work, tmp_path: Path, fault: Fault, expected: str
-):
-    work.commit({"a": "1"})
-    server.fault = fault
-    try:
-        found = await reason(url_of(server), tmp_path)
-    except UnavailableError:
-        found = "retry"
-    assert found == expected
-
-
-@pytest.mark.parametrize("name", ["certificates", "redirects", "reset-connect"])
-async def test_names_of_repositories_are_not_taken_for_words_of_git(server: GitServer, tmp_path: Path, name: str):
-    server.repository(name).commit({"a": "1"})
-    server.fault = answering(503)
-    with pytest.raises(UnavailableError):
-        await fetch(f"git+{server.url}/{name}.git", tmp_path)
-    server.fault = answering(400)
-    assert await reason(f"git+{server.url}/{name}.git", tmp_path) == "source_failed"
-
-
-async def test_names_of_hosts_and_words_of_the_server_are_not_taken_for_words_of_git(
-    server: GitServer, work: Work, tmp_path: Path
-):
-    server.fault = answering(302, Location="http://certificate.invalid/shop.git/info/refs?service=git-upload-pack")
-    with pytest.raises(UnavailableError):
-        await fetch(url_of(server), tmp_path)
-    server.fault = answering(
-        200,
-        "001e# service=git-upload-pack\n00000016ERR no certificate",
-        **{"Content-Type": "application/x-git-upload-pack-advertisement"},
-    )
-    assert await reason(url_of(server), tmp_path) == "source_failed"
-
-
-async def test_a_host_that_breaks_off_behind_a_redirect_is_tried_again(server: GitServer, work: Work, tmp_path: Path):
-    work.commit({"a": "1"})
-
-    async def redirect(request: web.Request) -> web.Response | None:
-        if request.path.startswith("/old/"):
-            return web.Response(status=301, headers={"Location": request.path_qs.removeprefix("/old")})
-        return web.Response(status=503) if request.method == "POST" else None
-
-    server.fault = redirect
-    with pytest.raises(UnavailableError):
-        await fetch(f"git+{server.url}/old/shop.git", tmp_path)
-
-
 async def test_an_empty_repository_gives_its_own_reason(server: GitServer, work: Work, tmp_path: Path):
     assert await reason(url_of(server), tmp_path) == "source_empty"
     assert await reason(url_of(server, "main"), tmp_path) == "source_empty"
@@ -208,18 +132,6 @@ async def test_a_default_branch_with_an_impossible_name_is_none(
     assert (await fetch(url_of(server), tmp_path)).branch is None
 
 
-async def test_the_dumb_protocol_is_refused(server: GitServer, work: Work, tmp_path: Path):
-    work.commit({"a": "1"})
-    git(work.served, "update-server-info")
-
-    async def file(request: web.Request) -> web.StreamResponse:
-        path = server.folder / request.path.lstrip("/")
-        return web.FileResponse(path) if path.is_file() else web.Response(status=404)
-
-    server.fault = file
-    assert await reason(url_of(server), tmp_path) == "source_not_git"
-
-
 async def test_forbidden_addresses_are_refused_also_behind_redirects_and_in_submodules(
     server: GitServer, work: Work, tmp_path: Path
 ):
@@ -230,15 +142,6 @@ async def test_forbidden_addresses_are_refused_also_behind_redirects_and_in_subm
     server.fault = None
     link(work, "sub", "http://169.254.169.254/x.git")
     assert await reason(url_of(server), tmp_path, submodules=True) == "source_refused"
-
-
-async def test_certificate_of_an_unknown_ca_is_refused(tmp_path: Path):
-    tls, ca_file = loopback_tls(tmp_path)
-    (tmp_path / "served").mkdir()
-    async with git_server(tmp_path / "served", tls) as server:
-        commit = server.repository().commit({"a": "1"})
-        assert await reason(url_of(server), tmp_path) == "source_untrusted"
-        assert (await fetch(url_of(server), tmp_path, ca_file=ca_file)).commit == commit
 
 
 async def test_an_entry_named_git_is_refused(server: GitServer, work: Work, tmp_path: Path):

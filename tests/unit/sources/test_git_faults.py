@@ -1,0 +1,114 @@
+"""Which reason a build gets when git cannot fetch its source, and when the host is tried again."""
+
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+
+from shuttle.errors import BuildFailedError, UnavailableError
+from tests.support.certificates import loopback_tls
+from tests.support.git_server import Fault, GitServer, Work, git, git_server
+from tests.unit.sources.git_fetch import answering, fetch, reason, url_of
+
+
+async def redirecting_calls(request: web.Request) -> web.Response | None:
+    """git follows redirects of its first request only."""
+    return web.Response(status=307, headers={"Location": "/other"}) if request.method == "POST" else None
+
+
+@pytest.mark.parametrize(
+    ("fault", "expected"),
+    [
+        (answering(404), "source_not_found"),
+        (answering(403), "source_unauthorized"),
+        (answering(200, "<!doctype html><title>Log in</title>"), "source_not_git"),
+        (answering(302, Location="/shop.git/info/refs?service=git-upload-pack"), "source_redirects"),
+        (redirecting_calls, "source_redirects"),
+        (answering(400), "source_failed"),
+        (answering(503), "retry"),
+        (
+            answering(
+                200,
+                "001e# service=git-upload-pack\n0000",
+                **{"Content-Type": "application/x-git-upload-pack-advertisement"},
+            ),
+            "retry",
+        ),
+    ],
+    ids=["404", "403", "page", "redirect loop", "redirected call", "400", "503", "cut off"],
+)
+async def test_a_host_without_the_repository_gives_the_reason(
+    server: GitServer, work: Work, tmp_path: Path, fault: Fault, expected: str
+):
+    work.commit({"a": "1"})
+    server.fault = fault
+    try:
+        found = await reason(url_of(server), tmp_path)
+    except UnavailableError:
+        found = "retry"
+    assert found == expected
+
+
+@pytest.mark.parametrize("name", ["certificates", "redirects", "reset-connect"])
+async def test_names_of_repositories_are_not_taken_for_words_of_git(server: GitServer, tmp_path: Path, name: str):
+    server.repository(name).commit({"a": "1"})
+    server.fault = answering(503)
+    with pytest.raises(UnavailableError):
+        await fetch(f"git+{server.url}/{name}.git", tmp_path)
+    server.fault = answering(400)
+    assert await reason(f"git+{server.url}/{name}.git", tmp_path) == "source_failed"
+
+
+async def test_names_of_hosts_and_words_of_the_server_are_not_taken_for_words_of_git(
+    server: GitServer, work: Work, tmp_path: Path
+):
+    server.fault = answering(302, Location="http://certificate.invalid/shop.git/info/refs?service=git-upload-pack")
+    with pytest.raises(UnavailableError):
+        await fetch(url_of(server), tmp_path)
+    server.fault = answering(
+        200,
+        "001e# service=git-upload-pack\n00000016ERR no certificate",
+        **{"Content-Type": "application/x-git-upload-pack-advertisement"},
+    )
+    assert await reason(url_of(server), tmp_path) == "source_failed"
+
+
+async def test_a_host_that_breaks_off_behind_a_redirect_is_tried_again(server: GitServer, work: Work, tmp_path: Path):
+    work.commit({"a": "1"})
+
+    async def redirect(request: web.Request) -> web.Response | None:
+        if request.path.startswith("/old/"):
+            return web.Response(status=301, headers={"Location": request.path_qs.removeprefix("/old")})
+        return web.Response(status=503) if request.method == "POST" else None
+
+    server.fault = redirect
+    with pytest.raises(UnavailableError):
+        await fetch(f"git+{server.url}/old/shop.git", tmp_path)
+
+
+async def test_the_dumb_protocol_is_refused(server: GitServer, work: Work, tmp_path: Path):
+    work.commit({"a": "1"})
+    git(work.served, "update-server-info")
+
+    async def file(request: web.Request) -> web.StreamResponse:
+        path = server.folder / request.path.lstrip("/")
+        return web.FileResponse(path) if path.is_file() else web.Response(status=404)
+
+    server.fault = file
+    assert await reason(url_of(server), tmp_path) == "source_not_git"
+
+
+async def test_certificate_of_an_unknown_ca_is_refused(tmp_path: Path):
+    tls, ca_file = loopback_tls(tmp_path)
+    (tmp_path / "served").mkdir()
+    async with git_server(tmp_path / "served", tls) as server:
+        commit = server.repository().commit({"a": "1"})
+        assert await reason(url_of(server), tmp_path) == "source_untrusted"
+        assert (await fetch(url_of(server), tmp_path, ca_file=ca_file)).commit == commit
+
+
+async def test_a_repository_with_sha256_ids_is_named(server: GitServer, tmp_path: Path):
+    git(server.folder, "init", "--quiet", "--initial-branch=main", "--object-format=sha256", "shop.git")
+    git(server.folder / "shop.git", "commit", "--quiet", "--allow-empty", "--message", "c")
+    with pytest.raises(BuildFailedError, match="SHA-256"):
+        await fetch(url_of(server), tmp_path)
