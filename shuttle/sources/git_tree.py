@@ -60,7 +60,8 @@ async def _folder(name: str, repository: Repository) -> str:
 
 async def _dated_like(commit: str, tree: str, repository: Repository) -> str:
     """Make a commit of this tree with the date of `commit`; the files in the archive get this date."""
-    date = f"@{await repository.line('show', '--no-patch', '--format=%ct', commit)} +0000"
+    seconds = await repository.line("show", "--no-patch", "--format=%ct", commit)
+    date = f"@{seconds if seconds.isdecimal() else 0} +0000"  # old conversions have commits with malformed dates
     dates = {"GIT_AUTHOR_DATE": date, "GIT_COMMITTER_DATE": date}
     made = await repository.run("commit-tree", "-m", commit, tree, environment=dates)
     return made.decode().strip()

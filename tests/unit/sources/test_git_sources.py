@@ -63,6 +63,19 @@ async def test_the_files_are_those_of_a_checkout(server: GitServer, work: Work, 
         assert await reason(url_of(server), tmp_path, subdir=missing) == "source_subdir_not_found"
 
 
+@pytest.mark.parametrize("who", ["a <a@example.com>", "a <a@example.com> -5 +0000"], ids=["none", "negative"])
+async def test_a_folder_of_a_commit_with_a_malformed_date_is_fetched(
+    server: GitServer, work: Work, tmp_path: Path, who: str
+):
+    work.commit({"sub/a": "1"})
+    tree = git(work.folder, "rev-parse", "HEAD^{tree}")
+    text = f"tree {tree}\nauthor {who}\ncommitter {who}\n\nx\n"
+    commit = git(work.folder, "hash-object", "-t", "commit", "-w", "--literally", "--stdin", text=text)
+    git(work.folder, "update-ref", "refs/heads/old", commit)
+    work.push()
+    assert await files(await fetch(url_of(server, "old"), tmp_path, subdir="sub")) == {"a": "1"}
+
+
 async def test_credentials_reach_their_own_host_only(server: GitServer, work: Work, tmp_path: Path):
     work.commit({"a": "1"})
     server.with_password = True
