@@ -13,14 +13,24 @@
 BEGIN {
   FS = "\n"
   folder = ENVIRON["folder"]
+  last = "packer has ended: " folder
   while ((getline line < (folder "/manifests")) > 0) earlier[line] = 1
 }
 
-{
+# The line of packer_step.sh after packer's output, whose own last line may lack its end.
+substr($0, length($0) - length(last) + 1) == last {
+  $0 = substr($0, 1, length($0) - length(last))
+  if ($0 != "") read_line()
+  exit
+}
+
+{ read_line() }
+
+function read_line(part) {
   if ($0 !~ /^[0-9]+,[^,]*,[a-z][a-z-]*,/) {
     print
     fflush()
-    next
+    return
   }
   # The text of a build may have many commas, but they are escaped.
   split($0, part, ",")

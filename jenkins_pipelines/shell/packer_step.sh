@@ -61,7 +61,8 @@ for shuttle_manifest in manifest.json packer-manifest.json; do
 done >"$shuttle_folder/manifests"
 
 # A stop that comes earlier ends this shell, so that no build begins after it. From here on, packer ends by itself. awk
-# ignores the signal of a stop, because packer then still prints what it removes.
+# ignores the signal of a stop, because packer then still prints what it removes. A process that packer leaves running
+# may hold the pipe open, so the last line tells awk that packer has ended.
 trap : TERM
 exec 3>&1
 shuttle_status=`
@@ -70,6 +71,7 @@ shuttle_status=`
       trap : TERM
       "$shuttle_packer" build -color=false -machine-readable "$@" "$shuttle_template" 2>&1 3>&- 4>&-
       echo $? >&4
+      printf 'packer has ended: %s\n' "$shuttle_folder"
     } | (
       trap '' TERM
       kind=$shuttle_kind only=$shuttle_only folder=$shuttle_folder LC_ALL=C

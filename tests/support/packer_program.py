@@ -113,7 +113,10 @@ def provision(provisioner: dict[str, Any], name: str, expand: Any) -> str | None
         "ui", "say", f"==> {name}: Running local shell script: {os.environ.get('TMPDIR', '/tmp')}/packer-shell463559572"
     )
     script = "\n".join(["#!/bin/sh -e", *map(expand, provisioner["inline"])])
-    with subprocess.Popen(["/bin/sh", "-ec", script], stdout=subprocess.PIPE, text=True) as process:
+    inherited = os.dup(sys.stdout.fileno())  # packer's plugins pass its standard output on
+    with subprocess.Popen(
+        ["/bin/sh", "-ec", script], stdout=subprocess.PIPE, text=True, pass_fds=[inherited]
+    ) as process:
         assert process.stdout is not None
         for text in process.stdout:
             line("ui", "message", f"    {name}: {text.rstrip()}")

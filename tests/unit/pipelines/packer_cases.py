@@ -3,6 +3,7 @@
 Both provide the fixture `packer_agent`, an agent that has packer.
 """
 
+import asyncio
 import json
 import os
 import shutil
@@ -248,6 +249,17 @@ async def test_log_is_live(packer_agent: Agent) -> None:
         ended = await step.ended()
     assert ended.status == 0, ended.console + api.log
     assert "    docker-ubuntu: over\n" in api.log
+
+
+async def test_process_that_a_provisioner_leaves_running_does_not_delay_the_end(packer_agent: Agent) -> None:
+    """It has packer's standard output, although its own goes elsewhere: packer 1.6.6 passes further descriptors on."""
+    api = shuttle(shell_local("PATH=$PATH:/usr/bin:/bin; setsid sleep 600 >/dev/null 2>&1 & printf 'no line end'"))
+    async with asyncio.timeout(20):
+        ended = await run(packer_agent, api)
+    assert ended.status == 0, ended.console + api.log
+    assert api.artifacts == {"out/text.txt": b"hello to you"}
+    assert "    docker-ubuntu: no line end\n" in api.log
+    assert "packer has ended" not in api.log
 
 
 async def test_results_that_a_provisioner_forges_do_not_hurt_the_supervisor(packer_agent: Agent) -> None:
