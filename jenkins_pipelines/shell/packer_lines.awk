@@ -27,17 +27,25 @@ substr($0, length($0) - length(last) + 1) == last {
 { read_line() }
 
 function read_line(part) {
-  if ($0 !~ /^[0-9]+,[^,]*,[a-z][a-z-]*,/) {
+  if (!split_line(part)) {
     print
     fflush()
-    return
-  }
-  # The text of a build may have many commas, but they are escaped.
-  split($0, part, ",")
-  target = part[2]
-  if (part[3] == "ui") show(part[4], part[5])
+  } else if (part[3] == "ui") show(part[4], part[5])
   else if (part[3] == "error") note_error(target, text_of(part[4]))
   else if (part[3] == "artifact") read_artifact(part[5], part)
+}
+
+# split_line: whether the line is one of packer's; splits it into `part`, and sets `target`. The text of a build may have
+# many commas, but they are escaped. Those in the name of a build are not, so the target may consist of several parts.
+function split_line(part, n, i, kind) {
+  if ($0 !~ /^[0-9]+,[^,]*,([a-z][a-z-]*|.*,(ui|error|artifact|artifact-count)),/) return 0
+  n = split($0, part, ",")
+  for (kind = 3; kind < n && part[kind] !~ /^(ui|error|artifact|artifact-count)$/; kind++);
+  if (kind == n) kind = 3
+  target = part[2]
+  for (i = 3; i < kind; i++) target = target "," part[i]
+  for (i = kind; i <= n; i++) part[i - kind + 3] = part[i]
+  return 1
 }
 
 END {

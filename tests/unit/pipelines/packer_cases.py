@@ -262,6 +262,22 @@ async def test_process_that_a_provisioner_leaves_running_does_not_delay_the_end(
     assert "packer has ended" not in api.log
 
 
+async def test_name_of_a_build_may_have_commas(packer_agent: Agent) -> None:
+    """packer does not escape them in its machine-readable lines."""
+    template = shell_local("exit 3") | {"builders": [NULL | {"name": "one, two"}, TEXT | {"name": "a,text"}]}
+    template["provisioners"][0]["only"] = ["one, two"]
+    api = shuttle(template)
+    assert (await run(packer_agent, api)).status != 0
+    found, message = reason(api)
+    assert found == "packer_failed"
+    assert message.startswith("packer could not build one, two: Script exited with non-zero exit status: 3")
+    good = shuttle(template | {"provisioners": []})
+    ended = await run(packer_agent, good)
+    assert ended.status == 0, ended.console + good.log
+    assert good.artifacts == {"out/text.txt": b"hello to you"}
+    assert ",artifact" not in api.log + good.log
+
+
 async def test_results_that_a_provisioner_forges_do_not_hurt_the_supervisor(packer_agent: Agent) -> None:
     folder = "cd ../../*@shuttle*/environment/packer"
     forged = "echo no_such_builder >outcome; ln -s /dev/zero validated2; rm -f inspected; mkdir tags images error files"
