@@ -144,6 +144,7 @@ function add_reference(type, id) {
 # The manifest of packer's post-processor, which has one field per line and keeps what earlier runs have built. Of this
 # run it may list artifacts that a later post-processor has replaced, and that packer does not list at the end.
 function read_manifest(path, n, line, run, text) {
+  if (system("test -f " path) != 0) return # a fifo would block
   while ((getline line < path) > 0) if (line ~ /^  "last_run_uuid": "/) run = line
   close(path)
   if (run == "" || run in earlier) return

@@ -262,6 +262,14 @@ async def test_process_that_a_provisioner_leaves_running_does_not_delay_the_end(
     assert "packer has ended" not in api.log
 
 
+async def test_manifest_that_is_no_file_does_not_block_the_build(packer_agent: Agent) -> None:
+    api = shuttle(shell_local("PATH=$PATH:/usr/bin:/bin; mkfifo manifest.json packer-manifest.json"))
+    async with asyncio.timeout(20):
+        ended = await run(packer_agent, api)
+    assert ended.status == 0, ended.console + api.log
+    assert api.artifacts == {"out/text.txt": b"hello to you"}
+
+
 async def test_name_of_a_build_may_have_commas(packer_agent: Agent) -> None:
     """packer does not escape them in its machine-readable lines."""
     template = shell_local("exit 3") | {"builders": [NULL | {"name": "one, two"}, TEXT | {"name": "a,text"}]}
