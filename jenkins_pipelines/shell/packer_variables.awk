@@ -55,7 +55,7 @@ function read_hcl(line, text, n, i) {
   for (i = 1; i <= n; i++) {
     if (text[i] ~ /^> /) in_variables = text[i] == "> input-variables:"
     if (in_variables) knows_variables = 1
-    if (match(text[i], /^  > .*:$/)) prefix = text[i] ~ /<[0-9]+>/ ? "" : substr(text[i], 5, RLENGTH - 5) "."
+    if (match(text[i], /^  > .*:$/)) prefix = text[i] ~ /<(unnamed build )?[0-9]+>/ ? "" : substr(text[i], 5, RLENGTH - 5) "."
     if (text[i] ~ /^    [^ ]/) in_sources = text[i] == "    sources:"
     else if (in_sources && sub(/^      /, "", text[i]) && text[i] !~ /^</) build[++builds] = prefix text[i]
     if (in_variables && match(text[i], /^var\.[^ :]+:/)) declared[substr(text[i], 5, RLENGTH - 5)] = 1

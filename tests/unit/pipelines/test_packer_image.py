@@ -93,6 +93,23 @@ for line in 'builder-id,mitchellh.amazonebs' 'id,eu-west-1:ami-1' end; do echo "
 """
 
 
+# What packer 1.6.6 says of a template in HCL whose build has no name; newer versions write `<0>`.
+INSPECTS_HCL = r"""#!/bin/sh
+if [ "$1" = inspect ]; then
+  printf '%s\n' '1,,ui,say,> input-variables:\n\n\n> local-variables:\n\n'
+  printf '%s\n' '1,,ui,say,> builds:\n\n  > <UNNAMED0>:\n\n    sources:\n\n      file.out\n\n    provisioners:\n'
+fi
+"""
+
+
+@pytest.mark.parametrize("unnamed", ["unnamed build ", ""])
+async def test_builds_of_hcl_without_a_name_are_named_as_only_takes_them(packer_agent: Agent, unnamed: str) -> None:
+    packer_agent.program("packer", INSPECTS_HCL.replace("UNNAMED", unnamed))
+    api = shuttle(files={"i.pkr.hcl": ""}, template="i.pkr.hcl", arguments={}, only="typo")
+    assert (await run(packer_agent, api)).status != 0
+    assert reason(api) == ("no_such_builder", "The template has no builder of the name typo; it has: file.out.")
+
+
 async def test_artifacts_that_only_the_manifest_lists_are_reported_too(packer_agent: Agent) -> None:
     packer_agent.program("packer", WRITES_MANIFEST)
     packer_agent.give("cp")
