@@ -1,5 +1,6 @@
 """`packer-image`: run packer on the source's template, test the image with kitchen, and remove it from the agent."""
 
+import re
 from collections.abc import Sequence
 from pathlib import PurePosixPath
 from typing import Annotated, Any, Literal
@@ -18,6 +19,7 @@ _SCRIPTS = (
 # Variables have the limits of arguments, because the agent keeps each one as a line of a file that awk reads.
 _MAX_VARIABLES = 5000
 _MAX_VARIABLES_BYTES = 1024 * 1024
+_NOT_TEXT = re.compile("[\0\ud800-\udfff]")
 
 
 def _template_path(path: str) -> str:
@@ -59,8 +61,8 @@ def _values(variables: dict[str, str]) -> dict[str, str]:
         raise ValueError(f"may have at most {_MAX_VARIABLES} names")
     if not all(name.isprintable() and 0 < len(name) <= 200 for name in variables):
         raise ValueError("must have names of 1 to 200 printable characters")
-    if any("\0" in value for value in variables.values()):
-        raise ValueError("must have values without NUL characters")
+    if any(_NOT_TEXT.search(value) for value in variables.values()):
+        raise ValueError("must have values without NUL characters and lone surrogates")
     if sum(len(name.encode()) + len(value.encode()) for name, value in variables.items()) > _MAX_VARIABLES_BYTES:
         raise ValueError(f"may have at most {_MAX_VARIABLES_BYTES} bytes together")
     return variables

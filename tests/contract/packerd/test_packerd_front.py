@@ -48,6 +48,7 @@ def variables(*pairs: tuple[str, Any]) -> dict[str, Any]:
         ({"giturl": "http://h/x.git", "buildonly": "b" * 10_001}, 400, 400, "Shorten buildonly"),
         (variables(("a", "b\0c")), 400, 400, "buildvars"),
         (variables(("a.b", "b\0c")), 400, 400, "buildvars"),
+        (variables(("a.b", "\ud800")), 400, 400, "must have values without NUL characters and lone surrogates"),
         (variables(*((f"v{number}", "x") for number in range(10_000))), 400, 400, "buildvars"),
     ],
 )  # fmt: skip
