@@ -9,13 +9,23 @@ from shuttle.errors import ForeignJobError, UnavailableError
 from shuttle.lifecycle import Services
 from shuttle.metrics import count_end
 from shuttle.standing import Standing
-from shuttle.store.apps import DeletedApp, app_is_finished, deleted_apps, mark_app_deleted, unmark_deleted_app
+from shuttle.store.apps import (
+    DeletedApp,
+    app_is_finished,
+    deleted_apps,
+    mark_app_deleted,
+    stop_builds,
+    unmark_deleted_app,
+)
 
 log = structlog.get_logger()
 
 # The pause between two tries; Jenkins may refuse to delete a job while it ends the job's build. Nobody waits for the
 # deletion, so the pause may be long.
 _RETRY_SECONDS = 5.0
+# A transaction may take 2.5 s, and so may all transactions of a request together. If an app has more builds than can be
+# stopped in that time, the request is answered 503, and its repetitions stop the rest.
+_STOPPED_AT_ONCE = 50
 
 
 async def delete_app(app_id: str, standing: Standing, services: Services) -> None:
@@ -24,8 +34,10 @@ async def delete_app(app_id: str, standing: Standing, services: Services) -> Non
     Raises:
         TokenNeededError: an anonymous caller may not delete this app. StoreError: not recorded, retry.
     """
-    for build in await services.database.run(mark_app_deleted, app_id, standing):
-        count_end(build)
+    uuids = await services.database.run(mark_app_deleted, app_id, standing)
+    for first in range(0, len(uuids), _STOPPED_AT_ONCE):
+        for build in await services.database.run(stop_builds, uuids[first : first + _STOPPED_AT_ONCE]):
+            count_end(build)
 
 
 class AppCleanup:

@@ -1,5 +1,6 @@
 """Deletion of apps: an app is marked, and its Jenkins job is deleted when no build needs it any more."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import sqlalchemy as sa
@@ -14,11 +15,11 @@ from shuttle.store.transitions import request_stop
 from shuttle.store.tx import Topic, Tx
 
 
-def mark_app_deleted(tx: Tx, app_id: str, standing: Standing) -> list[Build]:
-    """Mark the app as deleted and stop its builds; returns the builds after the stop, none for an unknown app.
+def mark_app_deleted(tx: Tx, app_id: str, standing: Standing) -> list[str]:
+    """Mark the app as deleted; returns the uuids of the builds to stop, the newest first, none for an unknown app.
 
     Planned automatic resumes of its builds are cancelled. For an anonymous caller only the older API's builds are
-    stopped, no resume is cancelled, and the app is not marked if it has builds of the new API.
+    returned, no resume is cancelled, and the app is not marked if it has builds of the new API.
 
     Raises:
         TokenNeededError: see `permitted.check_app`.
@@ -30,11 +31,19 @@ def mark_app_deleted(tx: Tx, app_id: str, standing: Standing) -> list[Build]:
     if standing is not Standing.ANONYMOUS or not has_new_builds(tx, app_id):
         tx.execute(apps.update().where(apps.c.app_id == app_id).values(deleted_at=tx.now.at))
     tx.notify(Topic.DELETED_APPS)
-    uuids = list(tx.execute(sa.select(builds.c.build_uuid).where(*unfinished)).scalars())
+    # The newest first, so that none of them begins because an earlier one was stopped. Without `+ 0`, SQLite would read
+    # all builds in the order of their positions.
+    to_run = sa.select(builds.c.build_uuid).where(*unfinished).order_by((builds.c.position + 0).desc())
+    uuids = list(tx.execute(to_run).scalars())
     if standing is not Standing.ANONYMOUS:
         cancel_resumes_of_app(tx, app_id)
         uuids += tx.execute(sa.select(builds.c.build_uuid).where(OPEN_RECORDS, builds.c.app_id == app_id)).scalars()
-    stopped = (request_stop(tx, build_uuid, StopCause.STOPPED) for build_uuid in uuids)
+    return uuids
+
+
+def stop_builds(tx: Tx, build_uuids: Sequence[str]) -> list[Build]:
+    """Record a stop for each of the builds that has not ended; returns these builds after the stop."""
+    stopped = (request_stop(tx, build_uuid, StopCause.STOPPED) for build_uuid in build_uuids)
     return [build for build in stopped if build is not None]
 
 

@@ -10,7 +10,7 @@ from shuttle.errors import ConflictError, GoneError, QueueFullError
 from shuttle.events import instant_text
 from shuttle.standing import Standing
 from shuttle.store import Database
-from shuttle.store.apps import app_is_finished, mark_app_deleted
+from shuttle.store.apps import app_is_finished, mark_app_deleted, stop_builds
 from shuttle.store.builds import endpoints_and_artifacts, find_build, page_of_builds
 from shuttle.store.claims import NewClaim, begin_claim, claim_build, claims_of, end_claim
 from shuttle.store.ledger import find_deliveries, replay_batch
@@ -199,10 +199,9 @@ async def test_deleting_an_app_stops_its_builds(database, vault):
     over = await accepted(database, vault, "app", "3")
     await database.run(finish_build, over.build_uuid, Ending(State.FAILED, "source_not_found", "No."))
     other = await accepted(database, vault, "other", "1")
-    stopped = {
-        build.build_uuid: (build.state, build.stop_cause)
-        for build in await database.run(mark_app_deleted, "app", Standing.CONTROLLER)
-    }
+    to_stop = await database.run(mark_app_deleted, "app", Standing.CONTROLLER)
+    assert to_stop == [waiting.build_uuid, running.build_uuid]
+    stopped = {build.build_uuid: (build.state, build.stop_cause) for build in await database.run(stop_builds, to_stop)}
     assert stopped == {
         waiting.build_uuid: (State.STOPPED, StopCause.STOPPED),
         running.build_uuid: (State.QUEUED, StopCause.STOPPED),

@@ -13,7 +13,7 @@ from shuttle.build import Ending, State
 from shuttle.clock import Anchor, read_boot
 from shuttle.errors import BusyError, NotOwnerError, ObjectStoreError, OutcomeUnknownError, ShuttleError, StoreError
 from shuttle.store.accept import record_all
-from shuttle.store.apps import mark_app_deleted
+from shuttle.store.apps import mark_app_deleted, stop_builds
 from shuttle.store.open_work import open_work
 from shuttle.store.transitions import finish_build, grant_slots, mark_archived, request_stop
 from shuttle.store.tx import Subscriptions
@@ -177,6 +177,28 @@ async def test_a_failed_build_is_resumed_by_itself_after_a_restart(tmp_path: Pat
         (resume,) = await after.until_shown(f"{path}/resume", lambda resumes: resumes, seconds=5)
         assert (resume["build_number"], resume["request_source"]) == ("1-r1", "auto_resume")
         await after.until_shown("/one/1-r1", lambda build: "Jenkins" in (build["waiting_for"] or ""))
+
+
+async def test_many_builds_of_a_deleted_app_are_stopped_in_several_transactions(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Before, PostgreSQL ended the transaction after 2.5 s, so an app with some hundred builds was never deleted."""
+    app = "/shop-5f0c7b9a-3c1d-4e55-9d0a-2b8f6a1c7e10"
+    async with running_shuttle(tmp_path) as shuttle:
+        for number in range(51):
+            await shuttle.submit(f"{app}/{number}")
+        run, sizes = shuttle.services.database.run, []
+
+        async def counted(called: Any, *args: Any, **kwargs: Any) -> Any:
+            if called is stop_builds:
+                sizes.append(len(args[0]))
+            return await run(called, *args, **kwargs)
+
+        monkeypatch.setattr(shuttle.services.database, "run", counted)
+        assert (await shuttle.delete(app)).status == 200
+        assert sizes == [50, 1]
+        for number in range(51):
+            assert (await shuttle.build(f"{app}/{number}"))["state"] in {"stopped", "queued"}
 
 
 async def test_the_job_of_an_app_is_removed_although_its_deletion_was_answered_503(
