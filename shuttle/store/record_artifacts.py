@@ -79,8 +79,7 @@ def add_reference(tx: Tx, build: Build, new: NewReference) -> tuple[ArtifactRow,
     if len(live) >= MAX_OF_RECORD:
         raise ConflictError(f"A build may have at most {MAX_OF_RECORD} artifacts.")
     name = new.name or _free_name(kind, live)
-    # A deleted artifact may have had the name.
-    tx.execute(artifacts.delete().where(artifacts.c.build_uuid == build.build_uuid, artifacts.c.name == name))
+    _forget_hidden(tx, build.build_uuid, name)
     artifact_id = str(uuid.uuid4())
     values = {
         "build_uuid": build.build_uuid,
@@ -115,6 +114,12 @@ def replace_reference(tx: Tx, build: Build, new: NewReference) -> None:
     elif known.reference != new.reference:
         values = {"reference": dict(new.reference), "size_bytes": new.reference.get("size_bytes") or 0}
         change_artifact(tx, build.build_uuid, known, values)
+
+
+def _forget_hidden(tx: Tx, build_uuid: str, name: str) -> None:
+    """Remove the row of a deleted artifact that had the name, because another one gets it."""
+    of_name = (artifacts.c.build_uuid == build_uuid, artifacts.c.name == name)
+    tx.execute(artifacts.delete().where(*of_name, artifacts.c.deleted_at.is_not(None)))
 
 
 def _said(row: ArtifactRow) -> tuple[object, ...]:
@@ -161,6 +166,8 @@ def change_artifact(tx: Tx, build_uuid: str, row: ArtifactRow, values: Mapping[s
         raise InvalidRequestError(f"Artifact with name '{name}' already exists for this build")
     if name != row.name and row.reference is None:
         raise InvalidRequestError("An uploaded file keeps its name.")
+    if name != row.name:
+        _forget_hidden(tx, build_uuid, name)
     changed = {**values, "artifact_id": row.artifact_id, "updated_at": tx.now.at}
     tx.execute(artifacts.update().where(*same).values(changed))
     return known_artifact(tx, build_uuid, row.artifact_id)

@@ -325,6 +325,19 @@ async def test_artifacts_are_listed_changed_and_hidden(state: Shuttle, name: str
     assert (await post(state, f"/{uuid}/artifacts", body)).status == 201, "the name is free again"
 
 
+async def test_artifact_takes_the_name_of_a_deleted_one(state: Shuttle, name: str):
+    """Before, the database refused it, and the answer was a 500."""
+    uuid = await new_build(state, name)
+    for each in ("old", "new"):
+        assert (await post(state, f"/{uuid}/artifacts", {"artifact_name": each, "artifact_type": "ami"})).status == 201
+    path = f"{BUILDS}/{uuid}/artifacts"
+    taken = await state.ask("PATCH", f"{path}/new", json={"artifact_name": "old"})
+    assert (taken.status, taken.json["detail"]) == (400, "Artifact with name 'old' already exists for this build")
+    assert (await state.ask("DELETE", f"{path}/old")).status == 204
+    assert (await state.ask("PATCH", f"{path}/new", json={"artifact_name": "old"})).status == 200
+    assert [each["artifact_name"] for each in (await state.get(path)).json] == ["old"]
+
+
 async def test_each_write_about_an_artifact_postpones_when_the_record_counts_as_abandoned(state: Shuttle, name: str):
     """Before, the deletion did not."""
     uuid = await new_build(state, name)
