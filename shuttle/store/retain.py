@@ -39,14 +39,20 @@ class Expiring(StrEnum):
 
 _DELETED_AT = {Expiring.SOURCE: builds.c.source_deleted_at, Expiring.LOG: builds.c.log_deleted_at}
 
+_others = builds.alias("others")
+_IS_RESUMED = sa.exists().where(_others.c.resume_from == builds.c.build_uuid)
+_HAS_PARENT = sa.exists().where(_others.c.build_uuid == builds.c.parent_uuid)
+
 
 def expired_builds(tx: Tx, what: Expiring, before: datetime, limit: int) -> list[str]:
-    """Uuids of archived builds that ended before `before` and still have this part."""
+    """Uuids of archived builds that ended before `before` and still have this part.
+
+    A record is kept as long as that of a build that resumes it, and that of its parent: these need what it has.
+    """
     # "IS NOT NULL" tells SQLite that it may use the indexes of builds that still have their source or log.
     ended = (builds.c.finished_at.is_not(None), builds.c.finished_at < before)
-    query = sa.select(builds.c.build_uuid).where(*ended, builds.c.archived_at.is_not(None))
-    if what in _DELETED_AT:
-        query = query.where(_DELETED_AT[what].is_(None))
+    expired = (_DELETED_AT[what].is_(None),) if what in _DELETED_AT else (~_IS_RESUMED, ~_HAS_PARENT)
+    query = sa.select(builds.c.build_uuid).where(*ended, builds.c.archived_at.is_not(None), *expired)
     return list(tx.execute(query.order_by(builds.c.finished_at).limit(limit)).scalars())
 
 

@@ -17,8 +17,9 @@ from shuttle.store.record_failures import FailureReport, end_record, failures_of
 from shuttle.store.record_lists import BuildFilter, page_of_records
 from shuttle.store.record_states import EndedBuildError, StateReport, record_state, states_of
 from shuttle.store.records import NewRecord, children_of, create_record, known_build
+from shuttle.store.retain import Expiring, drop_record, expired_builds
 from shuttle.store.tables import reference
-from shuttle.store.transitions import grant_slots
+from shuttle.store.transitions import finish_build, grant_slots, mark_archived
 from shuttle.vault import Vault
 from tests.contract.store.test_races import overlapping
 from tests.support.clock import SetClock
@@ -276,3 +277,37 @@ async def test_simultaneous_states_are_all_recorded(connections: list[Database],
     rows = await connections[0].run(states_of, build.build_uuid)
     assert sorted(row.code or 0 for row in rows) == [*range(1, 20)]
     assert [row.ended_at is None for row in rows] == [False] * 18 + [True]
+
+
+async def test_record_expires_no_earlier_than_those_that_need_it(database: Database, vault: Vault, clock: SetClock):
+    """Before, a build lost the files of the build that it resumes once that one's record had expired."""
+    numbers = {"old": 1, "resumed": 2, "resumed twice": 3, "parent": 4, "child": 5}
+    uuids = {name: UUID.format(number) for name, number in numbers.items()}
+    needs: dict[str, dict[str, str]] = {
+        "resumed": {"resume_from": uuids["old"]},
+        "resumed twice": {"resume_from": uuids["resumed"]},
+        "child": {"parent_uuid": uuids["parent"]},
+    }
+    for name, number in numbers.items():
+        await database.run(create_record, new_record(vault, number, **needs.get(name, {})))
+
+    async def end(name: str) -> None:
+        await database.run(finish_build, uuids[name], Ending(State.FAILED, "reported_failure", "It broke."))
+        await database.run(mark_archived, uuids[name])
+
+    async def drop_expired() -> set[str]:
+        names = {uuid: name for name, uuid in uuids.items()}
+        dropped = set[str]()
+        while found := await database.run(expired_builds, Expiring.RECORD, clock.now(), limit=1):
+            await database.run(drop_record, found[0])
+            dropped.add(names[found[0]])
+        return dropped
+
+    for name in ("old", "resumed", "child"):
+        await end(name)
+    clock.forward(1)
+    assert await drop_expired() == set()
+    for name in ("resumed twice", "parent"):
+        await end(name)
+    clock.forward(1)
+    assert await drop_expired() == set(uuids)
