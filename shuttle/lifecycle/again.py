@@ -15,7 +15,7 @@ from shuttle.sources.kind import Source
 from shuttle.sources.kinds.earlier_build import EarlierSource
 from shuttle.store.builds import find_build, find_newest
 from shuttle.store.platforms import platform_records
-from shuttle.store.resumes import check_resumable, resume_context
+from shuttle.store.resumes import check_left, check_resumable, resume_context
 from shuttle.store.tx import Tx
 
 
@@ -49,9 +49,11 @@ async def resumed_request(app_id: str, wanted: ResumeRequest, services: Services
         build = find_newest(tx, app_id, wanted.build_id)
         if build is None:
             raise NotFoundError(f"There is no build {wanted.build_id} of {app_id} that could be resumed.")
+        check_resumable(build)
         context = resume_context(tx, build, wanted.state_code)
-        check_resumable(build, context)
         platforms = _resumed_platforms(tx, build, wanted.state_code)
+        if not platforms:
+            check_left(tx, context)
         return build, _resumed(build, context.resume_from_state, platforms)
 
     build, resumed = await services.database.run(find)
@@ -75,13 +77,17 @@ async def resumed_request(app_id: str, wanted: ResumeRequest, services: Services
 
 
 def _resumed_platforms(tx: Tx, build: Build, state_code: int | None) -> dict[str, Resumed]:
-    """The platforms of the build that are built again: those that have not succeeded, each from its own state."""
-    records = platform_records(tx, build).items()
-    return {
-        name: _resumed(child, resume_context(tx, child, state_code).resume_from_state)
-        for name, child in records
-        if child.state is not State.SUCCEEDED
-    }
+    """The platforms of the build that are built again: those that have not succeeded, each from its own state.
+
+    Each branch gets what the record of its platform has left. Raises ConflictError if something is missing there.
+    """
+    platforms = {}
+    for name, child in platform_records(tx, build).items():
+        if child.state is not State.SUCCEEDED:
+            context = resume_context(tx, child, state_code)
+            check_left(tx, context)
+            platforms[name] = _resumed(child, context.resume_from_state)
+    return platforms
 
 
 def _resumed(build: Build, state_code: int, platforms: Mapping[str, Resumed] | None = None) -> Resumed:

@@ -12,6 +12,7 @@ from shuttle.outgoing.endpoints import EndpointKind, PayloadFormat
 from shuttle.store.builds import find_builds, lock_build
 from shuttle.store.left_behind import LeftArtifact, artifacts_left, line_of, variables_left
 from shuttle.store.new_build import NewEndpoint
+from shuttle.store.record_artifacts import ArtifactRow
 from shuttle.store.record_failures import failures_of
 from shuttle.store.record_states import StateRow, states_of
 from shuttle.store.record_variables import VariableRow
@@ -31,6 +32,7 @@ class ResumeContext:
     """What a successor starts from.
 
     `config` is the project's resumable state for the code that was requested or has failed; None = there is none.
+    `demands` are `config` and that of the code at which the successor begins, as far as there are any.
     """
 
     current_state: int
@@ -40,6 +42,7 @@ class ResumeContext:
     artifacts: list[LeftArtifact]
     variables: list[VariableRow]
     config: Mapping[str, Any] | None
+    demands: list[Mapping[str, Any]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,8 +69,11 @@ def resume_context(tx: Tx, build: Build, state_code: int | None = None) -> Resum
     current = build.state_code or 0
     wanted = state_code if state_code is not None else current if failed is None else failed
     config = _config(tx, build.app_id, wanted)
+    demands = [] if config is None else [config]
     if config is not None and config.get("resume_strategy") == _SKIP:
         wanted = _next_code(tx, build.app_id, wanted)
+        of_next = _config(tx, build.app_id, wanted)
+        demands += [] if of_next is None else [of_next]
     line = line_of(tx, build)
     return ResumeContext(
         current_state=current,
@@ -77,6 +83,7 @@ def resume_context(tx: Tx, build: Build, state_code: int | None = None) -> Resum
         artifacts=artifacts_left(tx, line),
         variables=variables_left(tx, line),
         config=config,
+        demands=demands,
     )
 
 
@@ -109,23 +116,34 @@ def _next_code(tx: Tx, app_id: str, code: int) -> int:
     return min(later, default=min(code + 1, _LAST_CODE))
 
 
-def check_resumable(build: Build, context: ResumeContext) -> None:
-    """Check whether a build may resume this one: it has ended without success, and nothing that is required is missing.
+def check_resumable(build: Build) -> None:
+    """Raise ConflictError unless the build has ended without success."""
+    if not build.state.final or build.state is State.SUCCEEDED:
+        raise ConflictError("Only a build that has failed can be resumed.")
+
+
+def check_left(tx: Tx, context: ResumeContext) -> None:
+    """Check whether the build has left all that the project's resumable states demand.
 
     Raises ConflictError, which names what is missing.
     """
-    if not build.state.final or build.state is State.SUCCEEDED:
-        raise ConflictError("Only a build that has failed can be resumed.")
-    config = context.config or {}
     rows = [artifact.row for artifact in context.artifacts]
-    names = {row.name for row in rows}
-    types = {(row.reference or {}).get("artifact_type", "file") for row in rows}
-    for wanted in config.get("required_artifacts") or ():
-        if wanted not in names | types:
-            raise ConflictError(f"The artifact {wanted} is required for resuming at this state, and is missing.")
-    for wanted in config.get("required_variables") or ():
-        if wanted not in {variable.name for variable in context.variables}:
-            raise ConflictError(f"The variable {wanted} is required for resuming at this state, and is missing.")
+    # The shuttle still has an uploaded file; others delete what has expired.
+    lasting = [row for row in rows if row.reference is None or row.expires_at is None or row.expires_at > tx.now.at]
+    variables = {variable.name for variable in context.variables}
+    for demand in context.demands:
+        for wanted in demand.get("required_artifacts") or ():
+            if not _names(lasting, wanted):
+                trouble = "has expired" if _names(rows, wanted) else "is missing"
+                raise ConflictError(f"The artifact {wanted} is required for resuming at this state, and {trouble}.")
+        for wanted in demand.get("required_variables") or ():
+            if wanted not in variables:
+                raise ConflictError(f"The variable {wanted} is required for resuming at this state, and is missing.")
+
+
+def _names(rows: list[ArtifactRow], wanted: str) -> bool:
+    """Whether one of the artifacts has this name or this type."""
+    return any(wanted in {row.name, (row.reference or {}).get("artifact_type", "file")} for row in rows)
 
 
 def unfinished_successor(tx: Tx, build_uuid: str, same_request: Callable[[str], bool]) -> Build | None:
@@ -155,7 +173,7 @@ def resume_record(tx: Tx, build_uuid: str, new: NewResume) -> tuple[Build, bool]
 
     The new record is pending until its CI system begins to run it.
 
-    Raises ConflictError: see `check_resumable` and `unfinished_successor`.
+    Raises ConflictError: see `check_resumable`, `check_left` and `unfinished_successor`.
     """
     build = lock_build(tx, build_uuid)
     assert build is not None  # noqa: S101 - the caller has read it, and records are kept for days
@@ -166,8 +184,9 @@ def resume_record(tx: Tx, build_uuid: str, new: NewResume) -> tuple[Build, bool]
         raise ConflictError(
             "This build is for one platform of another build: resume that one, and the platforms that failed run again."
         )
+    check_resumable(build)
     context = resume_context(tx, build, new.state_code)
-    check_resumable(build, context)
+    check_left(tx, context)
     build_id = new.build_id or free_id(tx, build.app_id, build.build_id, "r")
     number = new.number or f"{_number_of(build)}{build_id.removeprefix(build.build_id)}"
     resume = {**new.fields, "resume_from_state": context.resume_from_state}

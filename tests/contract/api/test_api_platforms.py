@@ -152,6 +152,32 @@ async def test_resumed_build_runs_the_failed_platforms_only(shuttle: Shuttle, ap
     assert (await record(shuttle, resumed["children"][1]["build_uuid"]))["resume_from"] == old["gcp"]
 
 
+LEAVES = """[ -z "${RESUME_MODE-}" ] || exit 0
+[ "$PLATFORM" = gcp ] || curl -fsS -H "X-API-Key: $BLDST_API_KEY" -H 'Content-Type: application/json' \\
+  -d '{"artifact_name": "disk", "artifact_type": "vm"}' "$BLDST_API_URL/builds/$BLDST_BUILD_ID/artifacts"
+exit 3
+"""
+
+
+@pytest.mark.slow
+async def test_what_a_resume_requires_is_required_of_each_platform(shuttle: Shuttle, app: str):
+    """Before, it was required of the parent, which has nothing: the branches report to the records of platforms."""
+    assert (await shuttle.post("/-/state/projects", {"name": app})).status == 201
+    wanted = {"state_code": 20, "required_artifacts": ["disk"]}
+    assert (await shuttle.post(f"/-/state/projects/{app}/resumable-states", wanted)).status == 201
+    await shuttle.submit(f"/{app}/1", LEAVES, platforms=["aws", "gcp"])
+    first = await shuttle.until(f"/{app}/1")
+    resume = f"{BUILDS}/{first['build_uuid']}/resume"
+    refused = await shuttle.post(resume, {})
+    assert (refused.status, "The artifact disk is required" in refused.json["detail"]) == (409, True)
+    gcp = first["children"][1]["build_uuid"]
+    late = await shuttle.post(f"{BUILDS}/{gcp}/artifacts", {"artifact_name": "disk", "artifact_type": "vm"})
+    assert late.status == 201
+    assert (await shuttle.post(resume, {})).status == 201
+    resumed = await shuttle.until(f"/{app}/1-r1")
+    assert ends(resumed) == {"aws": ("succeeded", None), "gcp": ("succeeded", None)}
+
+
 @pytest.mark.slow
 async def test_secret_arguments_of_platforms_are_masked(shuttle: Shuttle, app: str):
     path = f"/{app}/1"

@@ -183,6 +183,40 @@ async def test_resumable_state_requires_variables_and_may_skip_its_code(state: S
     assert (await post(state, f"/{uuid}/resume", {}))["resume_from_state"] == 21
 
 
+async def test_state_after_a_skipped_one_has_its_own_requirements(state: Shuttle, name: str):
+    """Before, only those of the skipped state counted, although the new build begins at the next one."""
+    assert (await state.ask("POST", "/-/state/projects", json={"name": name})).status == 201
+    path = f"/-/state/projects/{name}/resumable-states"
+    for wanted in (
+        {"state_code": 20, "resume_strategy": "skip_to_next"},
+        {"state_code": 21, "required_artifacts": ["next"]},
+    ):
+        assert (await state.ask("POST", path, json=wanted)).status == 201
+    uuid = await failed_build(state, name, name)
+    refused = await state.ask("POST", f"{BUILDS}/{uuid}/resume", json={})
+    assert (refused.status, "The artifact next is required" in refused.json["detail"]) == (409, True)
+    await post(state, f"/{uuid}/artifacts", {"artifact_name": "next", "artifact_type": "ami"})
+    assert (await post(state, f"/{uuid}/resume", {}))["resume_from_state"] == 21
+
+
+async def test_required_artifact_that_has_expired_is_refused(state: Shuttle, name: str):
+    """Before, the new build began without it: its owner deletes what has expired."""
+    assert (await state.ask("POST", "/-/state/projects", json={"name": name})).status == 201
+    path = f"/-/state/projects/{name}/resumable-states"
+    assert (await state.ask("POST", path, json={"state_code": 20, "required_artifacts": ["base"]})).status == 201
+    uuid = await failed_build(state, name, name)
+    base = {"artifact_name": "base", "artifact_type": "ami", "expires_at": "2020-01-01T00:00:00Z"}
+    await post(state, f"/{uuid}/artifacts", base)
+    refused = await state.ask("POST", f"{BUILDS}/{uuid}/resume", json={})
+    assert (refused.status, refused.json["detail"]) == (
+        409,
+        "The artifact base is required for resuming at this state, and has expired.",
+    )
+    longer = {"expires_at": "9999-01-01T00:00:00Z"}
+    assert (await state.ask("PATCH", f"{BUILDS}/{uuid}/artifacts/base", json=longer)).status == 200
+    assert (await post(state, f"/{uuid}/resume", {}))["resume_from_state"] == 20
+
+
 async def test_unknown_request_is_not_found(state: Shuttle, name: str):
     uuid = (await post(state, "", {"build_number": name}))["id"]
     for key in ("none", uuid, "00000000-0000-4000-8000-000000000000"):
