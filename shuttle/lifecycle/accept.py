@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from weakref import WeakValueDictionary
 
-from shuttle.build import Api, Build, job_name_of
+from shuttle.build import Api, Build, child_id_of, job_name_of
 from shuttle.errors import (
     CannotRecordError,
     ConflictError,
@@ -98,7 +98,7 @@ class Acceptance:
             if successor is not None:
                 return _accepted(successor, parsed, replayed=True)
             if build_id is None:
-                build_id = await run(free_id, app_id, wanted.build_id, "r")
+                build_id = await run(free_id, app_id, wanted.build_id, "r", room=_room(parsed))
             return await self.accept_parsed(app_id, build_id, parsed, content, standing)
 
     async def accept_rebuild(
@@ -113,7 +113,7 @@ class Acceptance:
             return known
         parsed = await rebuilt_request(build, self._services, latest=latest)
         if build_id is None:
-            build_id = await self._services.database.run(free_id, build.app_id, build.build_id, "b")
+            build_id = await self._services.database.run(free_id, build.app_id, build.build_id, "b", room=_room(parsed))
         return await self.accept_parsed(build.app_id, build_id, parsed, content, standing)
 
     async def _replay(self, app_id: str, build_id: str, content: bytes) -> AcceptedBuild | None:
@@ -239,6 +239,11 @@ class Acceptance:
 
     def _same_request_as(self, content: bytes) -> Callable[[str], bool]:
         return partial(self._services.vault.matches, content)
+
+
+def _room(parsed: ParsedRequest) -> int:
+    """How many characters the ids of the platforms' records have after that of the build."""
+    return max((len(child_id_of("", platform.name)) for platform in parsed.request.platforms), default=0)
 
 
 async def _group_concurrent_requests() -> None:

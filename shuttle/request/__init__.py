@@ -1,7 +1,7 @@
 """Requests for builds: their JSON, their ids, and the checked request (docs/contract.md, "Requests")."""
 
 from shuttle.request.body import canonical_json, compact_json, decode_json
-from shuttle.request.ids import UUID, check_id, decode_id, legacy_app
+from shuttle.request.ids import UUID, check_id, decode_id, extended_id, legacy_app
 from shuttle.request.legacy import LegacyRequest, read_legacy_request
 from shuttle.request.long_text import LARGE_BODY_BYTES, MAX_JSON_BYTES, decode_large_json
 from shuttle.request.model import (
@@ -41,6 +41,7 @@ __all__ = [
     "decode_id",
     "decode_json",
     "decode_large_json",
+    "extended_id",
     "is_resume",
     "legacy_app",
     "parse_build_request",

@@ -12,6 +12,8 @@ _BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 # Slashes, control characters (Unicode's category Cc) and halves of surrogate pairs (Cs).
 _FORBIDDEN = re.compile(r"[/\\\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _MAX_CHARACTERS = 128
+# The beginning of a percent-escape at the end of a cut id.
+_CUT_ESCAPE = re.compile(r"%[0-9A-F]?$")
 # The uuid of an app, with or without dashes: existing clients send either. The spelling is kept, because it is a part
 # of the app's id.
 APP_UUID = re.compile(rf"{UUID.pattern}|[0-9a-f]{{32}}", re.IGNORECASE)
@@ -56,3 +58,12 @@ def check_id(field: str, decoded: str) -> str:
     if _FORBIDDEN.search(decoded):
         raise InvalidRequestError(f"Leave '/', '\\' and control characters out of the {field}.", field=field)
     return decoded
+
+
+def extended_id(decoded: str, ending: str, *, room: int = 0) -> str:
+    """The id with this ending. If it were too long, the id is cut before it, for `room` more characters as well.
+
+    The ids of records have escaped characters (`build_id_of`), each of which is kept or left out as a whole.
+    """
+    kept = _MAX_CHARACTERS - len(ending) - room
+    return (decoded if len(decoded) <= kept else _CUT_ESCAPE.sub("", decoded[: max(kept, 1)])) + ending

@@ -3,12 +3,14 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import unquote
 
 import sqlalchemy as sa
 
 from shuttle.build import Build, State, project_id_of
 from shuttle.errors import ConflictError
 from shuttle.outgoing.endpoints import EndpointKind, PayloadFormat
+from shuttle.request import extended_id
 from shuttle.store.builds import find_builds, lock_build
 from shuttle.store.left_behind import LeftArtifact, artifacts_left, line_of, variables_left
 from shuttle.store.new_build import NewEndpoint
@@ -160,12 +162,12 @@ def unfinished_successor(tx: Tx, build_uuid: str, same_request: Callable[[str], 
     raise ConflictError(f"Build {newest.build_id} resumes this build already; wait for its end, or stop it.")
 
 
-def free_id(tx: Tx, app_id: str, build_id: str, letter: str) -> str:
-    """The first of `<build_id>-<letter>1`, `…2` and so on that no build of the app has."""
+def free_id(tx: Tx, app_id: str, build_id: str, letter: str, *, room: int = 0) -> str:
+    """The first of `<build_id>-<letter>1`, `…2` and so on that no build of the app has; `room`: see `extended_id`."""
     number = 1
-    while find_builds(tx, app_id, f"{build_id}-{letter}{number}"):
+    while find_builds(tx, app_id, found := extended_id(build_id, f"-{letter}{number}", room=room)):
         number += 1
-    return f"{build_id}-{letter}{number}"
+    return found
 
 
 def resume_record(tx: Tx, build_uuid: str, new: NewResume) -> tuple[Build, bool]:
@@ -188,7 +190,7 @@ def resume_record(tx: Tx, build_uuid: str, new: NewResume) -> tuple[Build, bool]
     context = resume_context(tx, build, new.state_code)
     check_left(tx, context)
     build_id = new.build_id or free_id(tx, build.app_id, build.build_id, "r")
-    number = new.number or f"{_number_of(build)}{build_id.removeprefix(build.build_id)}"
+    number = new.number or _number_of_successor(build, build_id)
     resume = {**new.fields, "resume_from_state": context.resume_from_state}
     record = NewRecord(
         build_uuid=new.build_uuid,
@@ -214,6 +216,14 @@ def resume_record(tx: Tx, build_uuid: str, new: NewResume) -> tuple[Build, bool]
 
 def _number_of(build: Build) -> str:
     return str((build.record or {}).get("build_number", build.build_id))
+
+
+def _number_of_successor(build: Build, build_id: str) -> str:
+    number = _number_of(build)
+    if build_id.startswith(build.build_id):
+        return number + build_id.removeprefix(build.build_id)
+    # The id was cut. If it has escapes, the number is the same without them.
+    return build_id if number == build.build_id else unquote(build_id)
 
 
 def _inherited(build: Build) -> dict[str, Any]:

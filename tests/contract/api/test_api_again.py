@@ -200,6 +200,21 @@ async def test_build_resumed_by_one_api_is_known_to_the_other(shuttle: Shuttle, 
     assert second.json["id"] == first.json["id"] or second.status == 201
 
 
+@pytest.mark.parametrize("way", ["resume", "rebuild"])
+async def test_long_id_is_cut_for_the_next_build(shuttle: Shuttle, app: str, way: str):
+    """Before, the id of the new build was too long for every path: it could be neither read nor stopped."""
+    old, platform = "n" * 120, "p" * 7
+    source = {"url": data_url({"build.sh": "#!/bin/sh\nexit 3\n"})}
+    await shuttle.submit(f"/{app}/{old}", source=source, platforms=[platform])
+    failed = await shuttle.until(f"/{app}/{old}")
+    path = f"/-/state/builds/{failed['build_uuid']}/resume" if way == "resume" else f"/{app}/{old}/rebuild"
+    made = await again(shuttle, path, {} if way == "resume" else None)
+    build_id = made["build_number"] if way == "resume" else made["build_id"]
+    assert build_id == f"{'n' * 117}-{'r' if way == 'resume' else 'b'}1"
+    build = await shuttle.until(f"/{app}/{build_id}")
+    assert [child["build_id"] for child in build["children"]] == [f"{build_id}-{platform}"]
+
+
 async def test_only_a_failed_build_is_resumed(shuttle: Shuttle, app: str):
     await shuttle.submit(f"/{app}/1", source={"url": data_url({"build.sh": "#!/bin/sh\n"})})
     await shuttle.until(f"/{app}/1")

@@ -1,6 +1,7 @@
 """Resuming a record below `/-/state`: the context, the successor, and the reports of its CI system."""
 
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
@@ -139,6 +140,25 @@ async def test_number_of_a_successor_is_shown_as_its_predecessor_has_it(state: S
     assert [request["build_number"], successor["build_number"]] == [f"folder/{name}-r1"] * 2
     own = await post(state, f"/{await failed_build(state, name)}/resume", {"build_number": f"own/{name}"})
     assert own["build_number"] == f"own/{name}"
+
+
+@pytest.mark.parametrize("character", ["n", "/", "ü"])
+async def test_long_number_is_cut_for_its_successor(state: Shuttle, name: str, character: str):
+    """Before, the id of the successor was too long for every path, its own URL included."""
+    number = name + character * ((128 - len(name)) // len(character.replace("/", "%2F")))
+    uuid = (await post(state, "", {"build_number": number}))["id"]
+    numbers = set[str]()
+    for _ in range(11):
+        await post(state, f"/{uuid}/failures", {"state": 20, "error_message": "It broke."})
+        request = await post(state, f"/{uuid}/resume", {})
+        uuid = request["resumed_build_id"]
+        numbers.add(request["build_number"])
+        key = quote(f"default/{request['build_number']}", safe="")
+        build = (await state.get(f"{BUILDS}/{key}")).json
+        assert build["id"] == uuid
+        path = build["url"].removeprefix(state.services.settings.build_shuttle_host)
+        assert (await state.get(path, headers={"Authorization": f"Bearer {READER}"})).json["build_uuid"] == uuid
+    assert len(numbers) == 11
 
 
 async def test_request_is_not_found_below_another_build(state: Shuttle, name: str):
