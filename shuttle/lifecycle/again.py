@@ -9,6 +9,7 @@ from shuttle.errors import ConflictError, InvalidRequestError, NotFoundError
 from shuttle.lifecycle import Services
 from shuttle.lifecycle.build_spec import read_spec
 from shuttle.lifecycle.left_behind import check_files, left_secrets
+from shuttle.lifecycle.stored_sources import find_source
 from shuttle.request import BuildRequest, ParsedRequest, Resumed, ResumeRequest
 from shuttle.sources.catalogue import read_source
 from shuttle.sources.kind import Source
@@ -25,7 +26,7 @@ async def rebuilt_request(build: Build, services: Services, *, latest: bool = Fa
     `latest`: with the newest commit of its branch instead.
 
     Raises:
-        ConflictError: the build was not requested by the new API, or its source is not fetched yet.
+        ConflictError: the build was not requested by the new API, or its source is not fetched yet, or deleted.
         InvalidRequestError: `latest` is set, but the source is no branch of a git repository.
     """
     request = await _request_of(build, services)
@@ -34,7 +35,8 @@ async def rebuilt_request(build: Build, services: Services, *, latest: bool = Fa
         return ParsedRequest(request.model_copy(update=changed), (), ())
     if not build.state.final and build.staged_at is None:
         raise ConflictError("The source of this build is not fetched yet; wait until it is.")
-    return ParsedRequest(request.model_copy(update={"source": source_again(build, request.source)}), (), ())
+    source = await _stored_source(build, request.source, services)
+    return ParsedRequest(request.model_copy(update={"source": source}), (), ())
 
 
 async def resumed_request(app_id: str, wanted: ResumeRequest, services: Services) -> ParsedRequest:
@@ -64,8 +66,10 @@ async def resumed_request(app_id: str, wanted: ResumeRequest, services: Services
     request = await _request_of(build, services)
     if wanted.latest:
         source = await _of_branch(build, request.source, services)
+    elif wanted.source is not None:
+        source = _read_source(wanted, request)
     else:
-        source = source_again(build, request.source) if wanted.source is None else _read_source(wanted, request)
+        source = await _stored_source(build, request.source, services)
     platforms = tuple(platform for platform in request.platforms if platform.name in resumed.platforms)
     changed: dict[str, Any] = {"source": source, "checksum": None, "platforms": platforms or request.platforms}
     if wanted.automatic:
@@ -126,6 +130,14 @@ async def _of_branch(build: Build, source: Source, services: Services) -> Source
     if source.repository is None or (build.source.commit is not None and build.source.branch is None):
         raise InvalidRequestError("Leave latest out: the source of this build is no branch of a git repository.")
     return source
+
+
+async def _stored_source(build: Build, source: Source, services: Services) -> Source:
+    """See `source_again`. Raises ConflictError if the object store does not have it any more, and ObjectStoreError."""
+    again = source_again(build, source)
+    if isinstance(again, EarlierSource) and await find_source(again.object, services.objects) is None:
+        raise ConflictError("The source of this build is no longer stored; request a new build with a source.")
+    return again
 
 
 def source_again(build: Build, source: Source) -> Source:

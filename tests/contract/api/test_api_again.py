@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from shuttle.objects.names import artifact_object
+from shuttle.objects.names import artifact_object, source_object
 from tests.support.git_server import git_server
 from tests.support.inprocess import Shuttle
 from tests.support.product import data_url
@@ -198,6 +198,19 @@ async def test_build_resumed_by_one_api_is_known_to_the_other(shuttle: Shuttle, 
     assert (first.status, first.json["build_number"]) == (201, "1-r1")
     await shuttle.until(f"/{app}/1-r1")
     assert second.json["id"] == first.json["id"] or second.status == 201
+
+
+async def test_build_whose_source_is_no_longer_stored_is_not_built_again_without_one(shuttle: Shuttle, app: str):
+    """Before, the new build was recorded, and failed; retention deletes sources long before records."""
+    source = {"url": data_url({"build.sh": "#!/bin/sh\nexit 3\n"})}
+    await shuttle.submit(f"/{app}/1", source=source)
+    failed = await shuttle.until(f"/{app}/1")
+    await shuttle.services.objects.delete(source_object(failed["build_uuid"]))
+    for path in (f"/-/state/builds/{failed['build_uuid']}/resume", f"/{app}/1/rebuild"):
+        refused = await shuttle.ask("POST", path, json={})
+        assert (refused.status, "no longer stored" in refused.text) == (409, True)
+    body = {"resume_from": {"build_id": "1"}, "source": source}
+    assert (await shuttle.ask("POST", f"/{app}/2", json=body)).status == 200
 
 
 @pytest.mark.parametrize("way", ["resume", "rebuild"])
