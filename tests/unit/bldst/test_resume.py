@@ -96,6 +96,10 @@ class TestResumeContext:
             "BUILD_ID",
             "UID",
             "GIT_SSH",
+            "FUNCNEST",
+            "POSIXLY_CORRECT",
+            "TMOUT",
+            "LANG",
         ],
     )
     def test_names_that_steer_the_shell_are_left_out(self, name: str, server: RecordingServer, run: Run):
