@@ -1,8 +1,10 @@
 """Bodies and answers about the states of a build."""
 
-from typing import Any
+import re
+from collections.abc import Callable
+from typing import Annotated, Any
 
-from pydantic import RootModel, field_validator
+from pydantic import BeforeValidator, RootModel, ValidationError, WrapValidator
 
 from shuttle.web.models import Instant, ResponseBody
 from shuttle.web.state.bodies import StateBody
@@ -19,6 +21,24 @@ STATE_DETAILS = (
     "artifact_metadata",
     "metadata",
 )
+
+
+_DIGITS = re.compile(r"\s*-?\d{1,9}\s*")
+
+
+def _code_of_digits(value: Any) -> Any:
+    return int(value) if isinstance(value, str) and _DIGITS.fullmatch(value) else value
+
+
+def _as_one_problem(value: Any, check: Callable[[Any], Any]) -> Any:
+    """Raise one error: pydantic raises one for each type, and names the types in Python's words."""
+    try:
+        return check(value)
+    except ValidationError:
+        raise ValueError("write a number from -1 to 999, or a name of 1 to 128 characters without NUL") from None
+
+
+CodeOrName = Annotated[Code | Name, BeforeValidator(_code_of_digits), WrapValidator(_as_one_problem)]
 
 
 class ArtifactOfState(StateBody):
@@ -50,20 +70,13 @@ class NewState(ArtifactOfState):
 class StateUpdate(ArtifactOfState):
     """A state as scripts with curl and the Jenkins library report it: `POST …/state`."""
 
-    state_code: Code | Name | None = None
+    state_code: CodeOrName | None = None
     state_name: Name | None = None
-    state: Code | Name | None = None
+    state: CodeOrName | None = None
     status: Message | None = None
     message: Message | None = None
     metadata: Metadata | None = None
     final: bool = True
-
-    @field_validator("state_code", "state", mode="before")
-    @classmethod
-    def _digits_are_a_code(cls, value: Any) -> Any:
-        if isinstance(value, str) and value.strip().lstrip("-").isdecimal() and len(value) < 10:
-            return int(value)
-        return value
 
 
 class BuildState(ResponseBody):

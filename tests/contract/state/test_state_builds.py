@@ -235,6 +235,16 @@ async def test_number_or_time_out_of_range_is_refused(state: Shuttle, name: str,
     assert refused.status == 422, refused.text
 
 
+@pytest.mark.parametrize("code", [1000, "1000", -2, 2.5, True, [1], "", "n" * 129, "a\0b"], ids=repr)
+async def test_wrong_state_code_is_one_problem_of_its_field(state: Shuttle, name: str, code: Any):
+    """Before, there were two, whose `loc` ended with the names of types in the service's code."""
+    refused = await post(state, f"/{await new_build(state, name)}/state", {"state_code": code})
+    assert refused.status == 422
+    [problem] = refused.json["detail"]
+    assert problem["loc"] == ["body", "state_code"]
+    assert problem["msg"].endswith("write a number from -1 to 999, or a name of 1 to 128 characters without NUL")
+
+
 @pytest.mark.parametrize("path", ["failures", "failure"])
 async def test_failure_ends_a_record(state: Shuttle, name: str, path: str):
     uuid = await new_build(state, name, start_state=25)
