@@ -1,7 +1,7 @@
 """The artifacts of a build as `bldst` sees them: references to what is stored elsewhere, and uploaded files."""
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -76,10 +76,11 @@ def add_reference(tx: Tx, build: Build, new: NewReference) -> tuple[ArtifactRow,
             return row, False
     if new.name in live:
         raise InvalidRequestError(f"Artifact with name '{new.name}' already exists for this build")
-    if len(live) >= MAX_OF_RECORD:
-        raise ConflictError(f"A build may have at most {MAX_OF_RECORD} artifacts.")
-    name = new.name or _free_name(kind, live)
-    _forget_hidden(tx, build.build_uuid, name)
+    hidden = _hidden(tx, build.build_uuid)
+    name = new.name or _free_name(kind, {*live, *(each for each, is_file in hidden.items() if is_file)})
+    _forget_hidden(tx, build.build_uuid, name, hidden)
+    if len(live.keys() | hidden.keys() - {name}) >= MAX_OF_RECORD:
+        raise ConflictError(f"A build may have at most {MAX_OF_RECORD} artifacts, deleted ones included.")
     artifact_id = str(uuid.uuid4())
     values = {
         "build_uuid": build.build_uuid,
@@ -116,19 +117,32 @@ def replace_reference(tx: Tx, build: Build, new: NewReference) -> None:
         change_artifact(tx, build.build_uuid, known, values)
 
 
-def _forget_hidden(tx: Tx, build_uuid: str, name: str) -> None:
-    """Remove the row of a deleted artifact that had the name, because another one gets it."""
-    of_name = (artifacts.c.build_uuid == build_uuid, artifacts.c.name == name)
-    tx.execute(artifacts.delete().where(*of_name, artifacts.c.deleted_at.is_not(None)))
+def _hidden(tx: Tx, build_uuid: str) -> dict[str, bool]:
+    """The names of the deleted artifacts, and whether each is an uploaded file."""
+    deleted = (artifacts.c.build_uuid == build_uuid, artifacts.c.deleted_at.is_not(None))
+    return {row.name: row.reference is None for row in tx.execute(sa.select(artifacts).where(*deleted))}
+
+
+def _forget_hidden(tx: Tx, build_uuid: str, name: str, hidden: Mapping[str, bool]) -> None:
+    """Remove the row of a deleted reference that had the name, because another one gets it.
+
+    The row of a deleted file stays: its bytes are stored as long as the build, and count for the build's limits.
+
+    Raises InvalidRequestError: a deleted file had the name.
+    """
+    if hidden.get(name):
+        raise InvalidRequestError(f"A deleted file had the name '{name}'; choose another name.")
+    if name in hidden:
+        tx.execute(artifacts.delete().where(artifacts.c.build_uuid == build_uuid, artifacts.c.name == name))
 
 
 def _said(row: ArtifactRow) -> tuple[object, ...]:
     return row.reference, row.state_code, row.resumable, row.final, row.expires_at
 
 
-def _free_name(kind: str, live: Mapping[str, ArtifactRow]) -> str:
+def _free_name(kind: str, taken: Collection[str]) -> str:
     names = (kind if number == 1 else f"{kind}-{number}" for number in range(1, MAX_OF_RECORD + 2))
-    return next(name for name in names if name not in live)
+    return next(name for name in names if name not in taken)
 
 
 def references_and_files(tx: Tx, build_uuid: str, which: ArtifactFilter | None = None) -> list[ArtifactRow]:
@@ -167,7 +181,7 @@ def change_artifact(tx: Tx, build_uuid: str, row: ArtifactRow, values: Mapping[s
     if name != row.name and row.reference is None:
         raise InvalidRequestError("An uploaded file keeps its name.")
     if name != row.name:
-        _forget_hidden(tx, build_uuid, name)
+        _forget_hidden(tx, build_uuid, name, _hidden(tx, build_uuid))
     changed = {**values, "artifact_id": row.artifact_id, "updated_at": tx.now.at}
     tx.execute(artifacts.update().where(*same).values(changed))
     return known_artifact(tx, build_uuid, row.artifact_id)

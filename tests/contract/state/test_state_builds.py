@@ -348,6 +348,23 @@ async def test_artifact_takes_the_name_of_a_deleted_one(state: Shuttle, name: st
     assert [each["artifact_name"] for each in (await state.get(path)).json] == ["old"]
 
 
+async def test_the_name_of_a_deleted_file_stays_taken_because_its_bytes_stay_stored(state: Shuttle, name: str):
+    """Before, a build could store any number of bytes: a reference of the same name took the file out of the sum."""
+    uuid = await new_build(state, name)
+    path = f"{BUILDS}/{uuid}/artifacts"
+    assert (await state.ask("PUT", f"{path}/disk/content", data=b"bytes")).status == 201
+    assert (await state.ask("DELETE", f"{path}/disk")).status == 204
+    assert (await post(state, f"/{uuid}/artifacts", {"artifact_type": "ami"})).status == 201
+    for refused in (
+        await post(state, f"/{uuid}/artifacts", {"artifact_name": "disk", "artifact_type": "ami"}),
+        await state.ask("PATCH", f"{path}/ami", json={"artifact_name": "disk"}),
+    ):
+        detail = "A deleted file had the name 'disk'; choose another name."
+        assert (refused.status, refused.json["detail"]) == (400, detail)
+    assert (await post(state, f"/{uuid}/artifacts", {"artifact_type": "disk"})).json["artifact_name"] == "disk-2"
+    assert (await state.ask("PUT", f"{path}/disk/content", data=b"again")).status == 200
+
+
 async def test_each_write_about_an_artifact_postpones_when_the_record_counts_as_abandoned(state: Shuttle, name: str):
     """Before, the deletion did not."""
     uuid = await new_build(state, name)
