@@ -10,9 +10,9 @@ from shuttle.errors import UnavailableError
 from shuttle.lifecycle import Services
 from shuttle.lifecycle.uploads import Uploads
 from shuttle.objects.names import artifact_object, log_objects, source_object
-from shuttle.store.builds import find_build
+from shuttle.store.builds import artifacts_of, find_build
 from shuttle.store.pending_uploads import orphaned_uploads
-from shuttle.store.retain import Expiring, archived_of, drop_record, expired_builds, mark_deleted, stored_names
+from shuttle.store.retain import Expiring, archived_of, drop_record, expired_builds, mark_deleted
 
 log = structlog.get_logger()
 
@@ -86,8 +86,8 @@ class Retention:
     async def _drop(self, build_uuid: str) -> None:
         """Delete a record after its objects, because only the record has their names."""
         build = await self._services.database.run(find_build, build_uuid)
-        stored = await self._services.database.run(stored_names, build_uuid)
-        names = [artifact_object(build_uuid, name) for name in stored]
+        artifacts = await self._services.database.run(artifacts_of, build_uuid, with_deleted=True)
+        names = [artifact_object(build_uuid, artifact.name) for artifact in artifacts]
         if build is not None:
             names += [*_source_objects(build), *log_objects(build)]
         for name in names:

@@ -170,11 +170,13 @@ class Artifact:
     content_type: str
 
 
-def artifacts_of(tx: Tx, build_uuid: str) -> list[Artifact]:
+def artifacts_of(tx: Tx, build_uuid: str, *, with_deleted: bool = False) -> list[Artifact]:
     """The files that the build uploaded, sorted by name."""
     columns = (artifacts.c.name, artifacts.c.size_bytes, artifacts.c.sha256, artifacts.c.content_type)
     # A reference is an artifact that is stored elsewhere.
-    uploads = (artifacts.c.build_uuid == build_uuid, artifacts.c.reference.is_(None), artifacts.c.deleted_at.is_(None))
+    uploads = [artifacts.c.build_uuid == build_uuid, artifacts.c.reference.is_(None)]
+    if not with_deleted:
+        uploads.append(artifacts.c.deleted_at.is_(None))
     return [Artifact(*row) for row in tx.execute(sa.select(*columns).where(*uploads).order_by(artifacts.c.name))]
 
 

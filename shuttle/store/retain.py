@@ -56,14 +56,6 @@ def expired_builds(tx: Tx, what: Expiring, before: datetime, limit: int) -> list
     return list(tx.execute(query.order_by(builds.c.finished_at).limit(limit)).scalars())
 
 
-def stored_names(tx: Tx, build_uuid: str) -> list[str]:
-    """The names under which the build may have uploaded files.
-
-    Those of references are among them: a reference may have the name of a file that was deleted before.
-    """
-    return list(tx.execute(sa.select(artifacts.c.name).where(artifacts.c.build_uuid == build_uuid)).scalars())
-
-
 def archived_of(tx: Tx, build_uuids: Sequence[str]) -> dict[str, str]:
     """Those of the builds whose logs are archived, with their apps."""
     query = sa.select(builds.c.build_uuid, builds.c.app_id).where(builds.c.archived_at.is_not(None))

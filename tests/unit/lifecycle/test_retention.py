@@ -1,7 +1,6 @@
 """Retention removes expired objects and records, and nothing else."""
 
 import asyncio
-import dataclasses
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -23,10 +22,8 @@ from shuttle.store.agent import ArtifactLimits, record_artifact
 from shuttle.store.builds import Artifact, find_build
 from shuttle.store.log_pieces import Piece, keep_piece
 from shuttle.store.pending_uploads import hold_upload
-from shuttle.store.record_artifacts import NewReference, add_reference, delete_artifact, known_artifact
 from shuttle.store.retain import Expiring, expired_builds
 from shuttle.store.transitions import finish_build, mark_archived
-from shuttle.store.tx import Tx
 from shuttle.vault import Vault
 from tests.support.clock import SetClock
 from tests.support.shuttle_store import endpoint, new_build, open_database, record
@@ -114,30 +111,6 @@ async def test_spool_is_not_removed_before_the_archive(one: OneBuild):
 async def test_an_expired_record_is_removed_with_all_its_objects(parts_after_days):
     assert await parts_after_days(9, SHUTTLE_KEEP_RECORDS_DAYS="10") == {"source", "log", "artifact", "record"}
     assert await parts_after_days(2, SHUTTLE_KEEP_RECORDS_DAYS="10") == set()
-
-
-async def test_a_deleted_file_whose_name_a_reference_has_is_removed(one: OneBuild, tmp_path: Path):
-    """Before, nothing removed its object, because only the reference was recorded under the name."""
-    content = tmp_path / "content"
-    content.write_bytes(b"x")
-    run, stored = one.database.run, artifact_object(one.build_uuid, "disk")
-    await one.services.objects.put(stored, content, content_type="text/plain")
-    limits = ArtifactLimits(max_count=9, max_bytes=9)
-    await run(record_artifact, one.build_uuid, Artifact("disk", 1, "00", "text/plain"), limits)
-    build = await one.row()
-
-    def replace(tx: Tx) -> None:
-        delete_artifact(tx, one.build_uuid, known_artifact(tx, one.build_uuid, "disk"))
-        add_reference(tx, build, NewReference("disk", {"artifact_type": "ami"}, 20, True, False, None))
-
-    await run(replace)
-    await run(finish_build, one.build_uuid, Ending(State.FAILED, "source_not_found", "No."))
-    await run(mark_archived, one.build_uuid)
-    one.clock.forward(11 * DAY_SECONDS)
-    settings = load_settings({"SHUTTLE_KEEP_RECORDS_DAYS": "10"})
-    await Retention(dataclasses.replace(one.services, settings=settings)).sweep()
-    assert await run(find_build, one.build_uuid) is None
-    assert await one.services.objects.head(stored) is None
 
 
 async def test_sources_of_posts_that_recorded_no_build_are_removed_a_day_later(one: OneBuild, tmp_path: Path):
