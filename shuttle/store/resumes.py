@@ -125,7 +125,7 @@ def check_resumable(build: Build) -> None:
 
 
 def check_left(tx: Tx, context: ResumeContext) -> None:
-    """Check whether the build has left all that the project's resumable states demand.
+    """Check whether the project lets the build be resumed at this state, and the build has left all that this demands.
 
     Raises ConflictError, which names what is missing.
     """
@@ -134,6 +134,8 @@ def check_left(tx: Tx, context: ResumeContext) -> None:
     lasting = [row for row in rows if row.reference is None or row.expires_at is None or row.expires_at > tx.now.at]
     variables = {variable.name for variable in context.variables}
     for demand in context.demands:
+        if demand.get("is_resumable") is False:
+            raise ConflictError("The project says that no build is resumed at this state; name another one.")
         for wanted in demand.get("required_artifacts") or ():
             if not _names(lasting, wanted):
                 trouble = "has expired" if _names(rows, wanted) else "is missing"

@@ -203,6 +203,16 @@ async def test_resumable_state_requires_variables_and_may_skip_its_code(state: S
     assert (await post(state, f"/{uuid}/resume", {}))["resume_from_state"] == 21
 
 
+async def test_state_at_which_the_project_resumes_nothing_is_refused(state: Shuttle, name: str):
+    assert (await state.ask("POST", "/-/state/projects", json={"name": name})).status == 201
+    path = f"/-/state/projects/{name}/resumable-states"
+    assert (await state.ask("POST", path, json={"state_code": 20, "is_resumable": False})).status == 201
+    uuid = await failed_build(state, name, name)
+    refused = await state.ask("POST", f"{BUILDS}/{uuid}/resume", json={})
+    assert (refused.status, "no build is resumed at this state" in refused.json["detail"]) == (409, True)
+    assert (await post(state, f"/{uuid}/resume", {"resume_from_state": 10}))["resume_from_state"] == 10
+
+
 async def test_state_after_a_skipped_one_has_its_own_requirements(state: Shuttle, name: str):
     """Before, only those of the skipped state counted, although the new build begins at the next one."""
     assert (await state.ask("POST", "/-/state/projects", json={"name": name})).status == 201
