@@ -1,7 +1,7 @@
 """Records new builds: the rows that exist when the caller gets its 200."""
 
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import NamedTuple
@@ -92,6 +92,7 @@ def record_all(tx: Tx, requests: Sequence[AcceptRequest]) -> list[Accepted | Shu
     epochs = _own_apps(tx, fresh, known)
     if fresh:
         _insert(tx, fresh)
+    _undo_deletions(tx, {build.app_id for _, build in fresh if build.app_id in known and known[build.app_id].deleted})
     for _, build in fresh:
         if build.app_id not in epochs:  # the replica that owns the app has to begin the build
             tx.notify(Topic.WORKER, build.build_uuid)
@@ -106,12 +107,19 @@ def record_all(tx: Tx, requests: Sequence[AcceptRequest]) -> list[Accepted | Shu
     return [results[index] for index in range(len(requests))]
 
 
+def _undo_deletions(tx: Tx, app_ids: Collection[str]) -> None:
+    """A new build needs the app's Jenkins job. The clocks of two replicas could not tell which of both came later."""
+    if app_ids:
+        tx.execute(apps.update().where(apps.c.app_id.in_(app_ids)).values(deleted_at=None))
+
+
 class _App(NamedTuple):
-    """What is known of an app: the API that created it, and its owner."""
+    """What is known of an app: the API that created it, its owner, and whether it is marked as deleted."""
 
     api: Api
     owner: str | None
     epoch: int
+    deleted: bool
 
 
 _Fresh = Sequence[tuple[AcceptRequest, Build]]
@@ -169,7 +177,7 @@ def _lock_apps(tx: Tx, requests: Sequence[AcceptRequest]) -> dict[str, _App]:
     app_ids = list(dict.fromkeys(request.new.app_id for request in requests))
     values = {f"a_{index}": app_id for index, app_id in enumerate(padded(app_ids))}
     rows = _locked_apps(len(values)).fetch(tx, values)
-    return {app_id: _App(Api(api), owner, epoch) for app_id, api, owner, epoch in rows}
+    return {app_id: _App(Api(api), *rest) for app_id, api, *rest in rows}
 
 
 def _own_apps(tx: Tx, fresh: _Fresh, known: Mapping[str, _App]) -> dict[str, int]:
@@ -199,7 +207,7 @@ def _add_apps(tx: Tx, requests: Sequence[AcceptRequest]) -> bool:
 @cache
 def _locked_apps(count: int) -> Prepared:
     wanted = [sa.bindparam(f"a_{index}", type_=sa.Text) for index in range(count)]
-    columns = (apps.c.app_id, apps.c.api, apps.c.owner, apps.c.epoch)
+    columns = (apps.c.app_id, apps.c.api, apps.c.owner, apps.c.epoch, apps.c.deleted_at.is_not(None))
     query = sa.select(*columns).where(apps.c.app_id.in_(wanted)).order_by(apps.c.app_id)
     return Prepared(query.with_for_update(key_share=True))
 

@@ -72,12 +72,10 @@ def assign_controller(tx: Tx, build: Build, controller: str) -> Build:
 
 
 def deleted_apps(tx: Tx) -> list[DeletedApp]:
-    """The marked apps of this process. An app with a newer build is unmarked."""
+    """The marked apps of this process."""
     marked: list[sa.ColumnElement[bool]] = [apps.c.deleted_at.is_not(None)]
     if not tx.alone:
         marked.append(apps.c.owner == tx.instance)
-    newer = sa.exists().where(builds.c.app_id == apps.c.app_id, builds.c.accepted_at > apps.c.deleted_at)
-    tx.execute(apps.update().where(*marked, newer).values(deleted_at=None))
     query = sa.select(apps.c.app_id, apps.c.job_name, apps.c.controller).where(*marked)
     return [DeletedApp(*row) for row in tx.execute(query)]
 

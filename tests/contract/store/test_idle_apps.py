@@ -2,9 +2,12 @@
 
 from datetime import timedelta
 
+import pytest
+
 from shuttle.build import Ending, State
+from shuttle.standing import Standing
 from shuttle.store import Database
-from shuttle.store.apps import deleted_apps, unmark_deleted_app
+from shuttle.store.apps import deleted_apps, mark_app_deleted, unmark_deleted_app
 from shuttle.store.builds import find_build
 from shuttle.store.idle_apps import idle_apps, mark_idle_apps
 from shuttle.store.tables import builds
@@ -77,11 +80,23 @@ async def test_app_whose_job_was_deleted_is_idle_again_after_another_build(
     assert await idle_ids(database, clock) == ["a"]
 
 
-async def test_build_that_is_accepted_later_removes_the_mark(database: Database, vault: Vault, clock: SetClock):
+@pytest.mark.parametrize("seconds", [1, -600], ids=["later", "by a clock that is behind"])
+async def test_build_that_is_accepted_later_removes_the_mark(
+    database: Database, vault: Vault, clock: SetClock, seconds: float
+):
     await ended(database, vault, "a", "1")
     clock.forward(31 * DAY_SECONDS)
     before = clock.now() - timedelta(days=30)
     await database.run(mark_idle_apps, pipeline="script", before=before, limit=1)
-    clock.forward(1)
+    clock.set_by(seconds)
     await accepted(database, vault, "a", "2")
     assert await database.run(deleted_apps) == []
+
+
+async def test_deletion_by_a_clock_that_is_behind_is_later_than_the_build(
+    database: Database, vault: Vault, clock: SetClock
+):
+    await ended(database, vault, "a", "1")
+    clock.set_by(-600)
+    await database.run(mark_app_deleted, "a", Standing.CONTROLLER)
+    assert [app.app_id for app in await database.run(deleted_apps)] == ["a"]
