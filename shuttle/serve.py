@@ -6,6 +6,7 @@ import os
 import resource
 import signal
 import socket
+import ssl
 import sys
 from contextlib import AsyncExitStack
 from typing import Any
@@ -19,7 +20,7 @@ from shuttle.settings import Settings, names_without_effect
 from shuttle.web import READINESS
 from shuttle.web.packerd import PREFIX
 from shuttle.web.packerd.tls import packerd_tls
-from shuttle.web.server import make_packerd_web, make_runner, make_web
+from shuttle.web.server import make_packerd_web, make_runner, make_web, tls_listener
 from shuttle.web.server_log import EventLoopLog, redirect_server_log
 from shuttle.web.waiting import WaitingSite
 
@@ -74,11 +75,7 @@ async def serve(settings: Settings) -> None:
         listening.listen(_BACKLOG)
         log.info("serving", bind=settings.shuttle_bind, port=port, replica=settings.replica_name)
         if packerd is not None:
-            own = make_runner(make_packerd_web(site), shutdown_seconds=1.0)
-            stack.push_async_callback(own.cleanup)
-            await own.setup()
-            await web.SockSite(own, packerd, backlog=_ACCEPTED_AT_ONCE, ssl_context=tls).start()
-            packerd.listen(_BACKLOG)
+            await _serve_packerd(stack, site, packerd, tls)
             _say_packerd(settings, packerd)
         await stop.wait()
         log.info("stopping; unfinished builds continue at the next start, or with another replica")
@@ -87,6 +84,21 @@ async def serve(settings: Settings) -> None:
             await stop_work()
             await asyncio.sleep(settings.shuttle_drain_seconds)  # until the balancer sends no more requests
         await runner.cleanup()
+
+
+async def _serve_packerd(
+    stack: AsyncExitStack, site: web.Application, listening: socket.socket, tls: ssl.SSLContext | None
+) -> None:
+    runner = make_runner(make_packerd_web(site), shutdown_seconds=1.0)
+    stack.push_async_callback(runner.cleanup)
+    await runner.setup()
+    if tls is None:
+        await web.SockSite(runner, listening, backlog=_ACCEPTED_AT_ONCE).start()
+    else:
+        listener = tls_listener(runner, listening, tls)
+        stack.push_async_callback(listener.close)
+        listener.start()
+    listening.listen(_BACKLOG)
 
 
 def _say(waiting: list[WaitingSite], why: str) -> None:

@@ -98,21 +98,31 @@ class Connection(web.RequestHandler):
         """See asyncio.Protocol: the connection is counted, or refused with 503."""
         assert isinstance(transport, asyncio.Transport)  # noqa: S101 - we serve TCP only
         self._wire = transport
-        peer = peer_name(transport.get_extra_info("peername"))
-        if not self._callers.enter(peer):
-            self.transport = transport
-            self._end_with(TooManyConnectionsError("Too many connections are open; close some, or try again later."))
-            return
-        self._peer = peer
+        if self._peer is None:
+            peer = peer_name(transport.get_extra_info("peername"))
+            if not self._callers.enter(peer):
+                self.transport = transport
+                error = TooManyConnectionsError("Too many connections are open; close some, or try again later.")
+                self._end_with(error)
+                return
+            self._peer = peer
         super().connection_made(transport)
-        self._callers.idle(self, peer)
+        self._callers.idle(self, self._peer)
         self._limit_wait(self._times.head)
 
-    def connection_lost(self, exc: BaseException | None) -> None:
-        """See asyncio.Protocol."""
+    def count_for(self, peer: str) -> None:
+        """The connection is counted already, because its TLS handshake comes before `connection_made`."""
+        self._peer = peer
+
+    def uncount(self) -> None:
+        """The handshake has failed, so there will be no `connection_lost`. Idempotent."""
         if self._peer is not None:
             self._callers.leave(self, self._peer)
             self._peer = None
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """See asyncio.Protocol."""
+        self.uncount()
         self._end_wait()
         if self._wait_timer is not None:
             self._wait_timer.cancel()

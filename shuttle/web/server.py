@@ -1,6 +1,8 @@
 """The web application: routes behind the gate, errors as JSON, and the objects that handlers share."""
 
 import re
+import socket
+import ssl
 from itertools import count
 from typing import Any
 
@@ -41,6 +43,7 @@ from shuttle.web.sites import Sites
 from shuttle.web.state.access import guard_state
 from shuttle.web.state.build_count import BUILD_COUNT, BuildCount
 from shuttle.web.state.routes import add_user_routes
+from shuttle.web.tls_listener import TlsListener
 from shuttle.worker import Worker
 
 # How long the rest of an unwanted body is read, so that its sender sees the response before the connection closes.
@@ -158,7 +161,7 @@ class _Server(web.Server):
         self._times = times
         self._options = options
 
-    def __call__(self) -> web.RequestHandler:
+    def __call__(self) -> Connection:
         """See web.Server."""
         form = self._error_form or contract_form
         return Connection(self, self._callers, self._times, form, loop=self._loop, **self._options)
@@ -216,6 +219,13 @@ def make_runner(app: web.Application, *, shutdown_seconds: float) -> web.AppRunn
         auto_decompress=False,
         lingering_time=_LINGERING_SECONDS,
     )
+
+
+def tls_listener(runner: web.AppRunner, listening: socket.socket, tls: ssl.SSLContext) -> TlsListener:
+    """Serve the runner's application on this socket with TLS; the runner was made by `make_runner` and is set up."""
+    assert isinstance(runner.server, _Server)  # noqa: S101 - see above
+    seconds = runner.app[SERVICES].settings.shuttle_head_timeout_seconds
+    return TlsListener(listening, runner.server, tls, runner.app[CALLERS], handshake_seconds=seconds)
 
 
 def _tolerant(path: str) -> str:

@@ -6,6 +6,7 @@ Use it to test the API. Tests of restarts and signals need the processes of `tes
 import asyncio
 import base64
 import json
+import socket
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -25,7 +26,7 @@ from shuttle.settings import Settings, load_settings
 from shuttle.store.builds import find_build
 from shuttle.store.tx import Topic
 from shuttle.web.packerd.tls import packerd_tls
-from shuttle.web.server import make_packerd_web, make_runner, make_web
+from shuttle.web.server import make_packerd_web, make_runner, make_web, tls_listener
 from shuttle.worker import Worker
 from tests.support.answer import Answer
 from tests.support.described import assert_described
@@ -160,22 +161,33 @@ async def running_shuttle(folder: Path, jenkins_url: str = NO_JENKINS, **setting
         runner = make_runner(app, shutdown_seconds=0.1)
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", port, reuse_address=True).start()
-        own, packerd_port = await _packerd(app, checked)
         try:
-            yield Shuttle(url, port, data, session, services, worker, app, packerd_port)
+            async with _packerd(app, checked) as packerd_port:
+                yield Shuttle(url, port, data, session, services, worker, app, packerd_port)
         finally:
-            await own.cleanup()
             await runner.cleanup()
 
 
-async def _packerd(app: web.Application, settings: Settings) -> tuple[web.AppRunner, int]:
-    """The listener of packer over REST with its port; without the setting it does not listen, and the port is 0."""
+@asynccontextmanager
+async def _packerd(app: web.Application, settings: Settings) -> AsyncIterator[int]:
+    """The listener of packer over REST; yields its port, 0 without the setting."""
+    if settings.packerd_address is None:
+        yield 0
+        return
     runner = make_runner(make_packerd_web(app), shutdown_seconds=0.1)
     await runner.setup()
-    if settings.packerd_address is None:
-        return runner, 0
-    await web.TCPSite(runner, *settings.packerd_address, ssl_context=packerd_tls(settings)).start()
-    return runner, runner.addresses[0][1]
+    tls, listening = packerd_tls(settings), socket.create_server(settings.packerd_address)
+    listener = None if tls is None else tls_listener(runner, listening, tls)
+    if listener is None:
+        await web.SockSite(runner, listening).start()
+    else:
+        listener.start()
+    try:
+        yield listening.getsockname()[1]
+    finally:
+        if listener is not None:
+            await listener.close()
+        await runner.cleanup()
 
 
 @asynccontextmanager

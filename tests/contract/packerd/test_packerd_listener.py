@@ -92,6 +92,24 @@ async def test_malformed_request_is_answered_in_the_same_form(open_listener: Shu
 
 
 @pytest.mark.asyncio(loop_scope="module")
+async def test_connections_count_before_their_handshake_which_takes_limited_time(tmp_path: Path):
+    """Before, only connections whose handshake was over counted, and each handshake might take a minute."""
+    settings = {"SHUTTLE_PACKERD_BIND": "127.0.0.1:0", "SHUTTLE_PACKERD_TLS_CERT": "auto"}
+    limits = {"SHUTTLE_MAX_CONNECTIONS_PER_PEER": "2", "SHUTTLE_HEAD_TIMEOUT_SECONDS": "0.5"}
+    async with running_shuttle(tmp_path, **settings, **limits) as shuttle:
+        silent = [await asyncio.open_connection("127.0.0.1", shuttle.packerd_port) for _ in range(2)]
+        refused, writer = await asyncio.open_connection("127.0.0.1", shuttle.packerd_port)
+        async with asyncio.timeout(5):
+            assert await refused.read() == b"", "it was closed at once"
+            assert [reader.at_eof() for reader, _ in silent] == [False, False]
+            for reader, _ in silent:
+                await reader.read()
+        async with shuttle.session.get(url_of(shuttle, "/health"), ssl=False) as answer:
+            assert answer.status == 200
+        for each in (writer, *(writer for _, writer in silent)):
+            each.close()
+
+
 async def test_listener_needs_tokens_as_everywhere(tmp_path: Path):
     certificate, key = tmp_path / "ca.pem", tmp_path / "key.pem"
     _, ca_file = loopback_tls(tmp_path)
