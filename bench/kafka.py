@@ -27,7 +27,7 @@ from shuttle.sinks import SinkTarget
 from shuttle.sinks.forward import LogForwarder, RetryPolicy
 from shuttle.sinks.host_recovery import HostRecovery
 from shuttle.sinks.kafka import KafkaUploadFactory
-from shuttle.sinks.lines import lines_from
+from shuttle.sinks.lines import LineReader
 from shuttle.sinks.messages import Messages
 from tests.real.kafka_brokers import AS_SHIPPED, LIBRARIES, Brokers, running_brokers
 
@@ -77,8 +77,8 @@ def written_log(path: Path) -> Spool:
 
 async def finished_messages(spool: Spool, target: SinkTarget) -> tuple[bytes, list[Record]]:
     """The key, and all records that the sink sends."""
-    messages, records, offset = Messages(target), list[Record](), 0
-    while (lines := await lines_from(spool, offset)) is not None:
+    messages, records, reader, offset = Messages(target), list[Record](), LineReader(spool), 0
+    while (lines := await reader.lines_from(offset)) is not None:
         records += messages.of(lines)
         offset = lines.end_offset
     return messages.key, records + messages.finished(offset)

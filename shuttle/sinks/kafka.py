@@ -10,7 +10,7 @@ from shuttle.outgoing.hooks import shown_host
 from shuttle.outgoing.kafka_url import KafkaAddress, read_kafka_url
 from shuttle.sinks import SinkLedger, SinkTarget
 from shuttle.sinks.host_recovery import HostRecovery
-from shuttle.sinks.lines import Lines, line_start, lines_from
+from shuttle.sinks.lines import LineReader, Lines, line_start
 from shuttle.sinks.messages import Messages
 
 # Chunks in flight of one log. A chunk has 64 KiB, and 6 (short lines) to 15 (long ones) of them fill a batch: this is
@@ -72,6 +72,7 @@ class KafkaUpload:
         self._address = read_kafka_url(target.url, "url")
         self._messages = Messages(target)
         self._log = log
+        self._lines = LineReader(log)
         self._ledger = ledger
         self._host_recovery = host_recovery
         self._is_live = False
@@ -104,7 +105,7 @@ class KafkaUpload:
         log, offset = self._log, self.offset
         while chunks.in_flight or not log.complete or offset < log.size_bytes:
             seen_bytes = max(log.size_bytes, offset)
-            lines = await lines_from(log, offset) if chunks.has_room else None
+            lines = await self._lines.lines_from(offset) if chunks.has_room else None
             if lines is not None:
                 await chunks.put(lines)
                 offset = lines.end_offset

@@ -91,7 +91,7 @@ class LineMessages:
         inside = escaped(text)
         lines = text.split(b"\n")
         pairs = zip(lines, lines if inside is text else inside.split(b"\n"), strict=True)
-        if self.lines.no_newline or self.messages.max_line_bytes is not None:
+        if self.lines.no_newline or self.lines.dropped_bytes or self.messages.max_line_bytes is not None:
             yield from self._unusual(pairs)
             return
         # Nearly every line of every log takes this path: it is written for speed.
@@ -102,15 +102,15 @@ class LineMessages:
 
     def _unusual(self, pairs: Iterable[tuple[bytes, bytes]]) -> Iterator[Record]:
         """Messages of lines that have no LF or may have to be cut."""
-        offset, longest_bytes = self.lines.offset, self.messages.max_line_bytes
+        offset, longest_bytes, dropped_bytes = self.lines.offset, self.messages.max_line_bytes, self.lines.dropped_bytes
         for line, within in pairs:
             headers = [("offset", b"%d" % offset), self.messages.build_uuid]
             offset += len(line) + 1
             if self.lines.no_newline:
                 headers.append(_NO_NEWLINE)
             inside = within
-            if longest_bytes is not None and len(line) > longest_bytes:
+            if dropped_bytes or (longest_bytes is not None and len(line) > longest_bytes):
                 kept = line[:longest_bytes].decode("utf-8", "ignore").encode()
-                headers.append(("cut", b"%d" % (len(line) - len(kept))))
+                headers.append(("cut", b"%d" % (len(line) - len(kept) + dropped_bytes)))
                 inside = escaped(kept)
             yield self.messages.head + inside + b'"}', headers

@@ -14,7 +14,7 @@ from shuttle.sinks import SinkTarget
 from shuttle.sinks.forward import LogForwarder
 from shuttle.sinks.host_recovery import HostRecovery
 from shuttle.sinks.kafka import KafkaUploadFactory
-from shuttle.sinks.lines import Lines, line_start, lines_from
+from shuttle.sinks.lines import LineReader, Lines, line_start
 from tests.support.kafka_broker import PRODUCE, Broker, broker, hanging_at, no_faults
 from tests.unit.sinks.conftest import QUICK, Build, Ledger
 
@@ -180,10 +180,11 @@ async def test_lines_of_any_length_join_to_the_log(tmp_path) -> None:
     text = b"".join(b"%s\n" % (b"x" * (number * 7919 % 300_000)) for number in range(40)) + b"end"
     log = Spool(tmp_path / "spool")
     log.append(text)
-    assert await lines_from(log, len(text) - 3) is None
+    reader = LineReader(log)
+    assert await reader.lines_from(len(text) - 3) is None
     log.end()
     offset, joined = 0, b""
-    while (lines := await lines_from(log, offset)) is not None:
+    while (lines := await reader.lines_from(offset)) is not None:
         assert lines.offset == offset
         joined += lines.text + (b"" if lines.no_newline else b"\n")
         offset = lines.end_offset
