@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import Callable
+from itertools import islice
 
 from shuttle.errors import RecordTooLargeError, ShuttleError
 from shuttle.kafka import Kafka, Stream
@@ -13,15 +14,16 @@ from shuttle.sinks.host_recovery import HostRecovery
 from shuttle.sinks.lines import LineReader, Lines, line_start
 from shuttle.sinks.messages import Messages
 
-# Chunks in flight of one log. A chunk has 64 KiB, and 6 (short lines) to 15 (long ones) of them fill a batch: this is
-# enough for the batch on the wire, the next one, which is packed meanwhile, and a part of a third.
+# Chunks in flight of one log. A chunk has 64 KiB (or one longer line), and 6 (short lines) to 15 (long ones) of them
+# fill a batch: enough for the batch on the wire, the next one, which is packed meanwhile, and a part of a third.
 _MAX_IN_FLIGHT = 32
-# Chunks in flight of all logs together, beyond the first of each: 8 MiB. Many logs fill batches without reading ahead.
+# Blocks of 64 KiB in flight of all logs together, beyond the first chunk of each: 8 MiB, or up to 1 MiB more if a long
+# line is the last. Many logs fill batches without reading ahead.
 _MAX_READ_AHEAD = 128
 
 
 class ReadAhead:
-    """How many chunks may still be read ahead: in flight beyond the first of each log. All logs share it."""
+    """How many blocks may still be read ahead: in flight beyond the first chunk of each log. All logs share it."""
 
     def __init__(self, left: int = _MAX_READ_AHEAD) -> None:
         self.left = left
@@ -106,7 +108,8 @@ class KafkaUpload:
         while chunks.in_flight or not log.complete or offset < log.size_bytes:
             seen_bytes = max(log.size_bytes, offset)
             lines = await self._lines.lines_from(offset) if chunks.has_room else None
-            if lines is not None:
+            # Other logs may have taken the room while this one looked for the end of a long line.
+            if lines is not None and chunks.has_room:
                 await chunks.put(lines)
                 offset = lines.end_offset
             elif chunks.in_flight:
@@ -156,7 +159,8 @@ class _Chunks:
 
     async def put(self, lines: Lines) -> None:
         """Send a chunk after the others."""
-        self._read_ahead.left -= bool(self.in_flight)
+        if self.in_flight:
+            self._read_ahead.left -= lines.blocks
         self.in_flight.append(lines)
         await self._stream.put(self._messages.of(lines), self._timeout_seconds())
 
@@ -165,7 +169,8 @@ class _Chunks:
         await self._stream.acknowledged(self._timeout_seconds())
         self._any_acknowledged = True
         lines = self.in_flight.popleft()
-        self._read_ahead.left += bool(self.in_flight)
+        if self.in_flight:
+            self._read_ahead.left += self.oldest.blocks
         return lines
 
     async def finish(self, log_bytes: int) -> None:
@@ -177,5 +182,5 @@ class _Chunks:
     def close(self) -> None:
         """Withdraw the chunks that are still in flight."""
         self._stream.close()
-        self._read_ahead.left += max(len(self.in_flight) - 1, 0)
+        self._read_ahead.left += sum(lines.blocks for lines in islice(self.in_flight, 1, None))
         self.in_flight.clear()

@@ -30,6 +30,11 @@ class Lines:
         return self.offset + len(self.text) + self.dropped_bytes + (not self.no_newline)
 
     @property
+    def blocks(self) -> int:
+        """How many blocks of 64 KiB `text` occupies: several if it is a longer line."""
+        return len(self.text) // _BLOCK_BYTES + 1
+
+    @property
     def longest_bytes(self) -> int:
         """The length of the longest line, without dropped bytes."""
         return max(map(len, self.text.split(b"\n")))

@@ -198,6 +198,7 @@ async def test_lines_of_any_length_join_to_the_log(tmp_path) -> None:
 class Reading:
     """The bytes of all logs that are read and not acknowledged; `peak_bytes` is their highest sum so far."""
 
+    far_bytes: int = 9 * MIB
     unacknowledged: dict[int, int] = field(default_factory=dict)
     peak_bytes: int = 0
     far_ahead: asyncio.Event = field(default_factory=asyncio.Event)
@@ -205,21 +206,21 @@ class Reading:
     def note(self, number: int, size_bytes: int) -> None:
         self.unacknowledged[number] = size_bytes
         self.peak_bytes = max(self.peak_bytes, sum(self.unacknowledged.values()))
-        if self.peak_bytes > 9 * MIB:
+        if self.peak_bytes > self.far_bytes:
             self.far_ahead.set()
 
 
 class WholeLog:
-    """A log of 1 MiB that reports how far it is read."""
+    """A log of equal lines that reports how far it is read."""
 
     complete = True
-    size_bytes = MIB
 
-    def __init__(self, number: int, reading: Reading) -> None:
+    def __init__(self, number: int, reading: Reading, *, size_bytes: int = MIB, line_bytes: int = 1024) -> None:
+        self.size_bytes = size_bytes
         self.ledger = Ledger()
         self._number = number
         self._reading = reading
-        self._text = (b"x" * 1023 + b"\n") * 1024
+        self._text = (b"x" * (line_bytes - 1) + b"\n") * (size_bytes // line_bytes)
 
     async def read(self, offset: int, limit_bytes: int) -> bytes:
         block = self._text[offset : offset + limit_bytes]
@@ -231,14 +232,22 @@ class WholeLog:
         """Never waits: the log is complete."""
 
 
-async def test_read_ahead_of_many_logs_together_is_bounded(kafka: KafkaClusters) -> None:
-    reading, factory = Reading(), KafkaUploadFactory(kafka, 5)
-    logs = [WholeLog(number, reading) for number in range(40)]
+@pytest.mark.parametrize(("count", "size_bytes", "line_bytes"), [(40, MIB, 1024), (10, 4 * MIB, 512 * 1024)])
+async def test_read_ahead_of_many_logs_together_is_bounded(
+    kafka: KafkaClusters, count: int, size_bytes: int, line_bytes: int
+) -> None:
+    first_bytes = count * max(line_bytes, 64 * 1024)
+    # While a log looks for the end of a long line, another log may take the room that is left.
+    looked_at_bytes = count * line_bytes if line_bytes > 64 * 1024 else 0
+    left = list[int]()
+    reading, factory = Reading(far_bytes=first_bytes + 6 * MIB), KafkaUploadFactory(kafka, 5)
+    logs = [WholeLog(number, reading, size_bytes=size_bytes, line_bytes=line_bytes) for number in range(count)]
     async with broker() as running:
 
         async def slow_once_all_have_begun(api: int) -> None:
             if api == PRODUCE and all(log.ledger.details("live") for log in logs):
                 await reading.far_ahead.wait()
+            left.append(factory._read_ahead.left)
 
         running.answering = slow_once_all_have_begun
         await asyncio.gather(
@@ -249,8 +258,10 @@ async def test_read_ahead_of_many_logs_together_is_bounded(kafka: KafkaClusters)
                 for number, log in enumerate(logs)
             )
         )
-    assert all(log.ledger.calls[-1] == ("done", MIB) for log in logs)
-    assert reading.peak_bytes <= 8 * MIB + 40 * 64 * 1024
+    assert all(log.ledger.calls[-1] == ("done", size_bytes) for log in logs)
+    assert reading.peak_bytes <= first_bytes + looked_at_bytes + 8 * MIB
+    assert min(left) >= 0
+    assert factory._read_ahead.left == 128
 
 
 async def test_nothing_is_read_ahead_before_the_first_acknowledgement(kafka: KafkaClusters) -> None:
