@@ -135,10 +135,15 @@ conclude() {
 
 # hand_over EXIT: start a process that Jenkins does not know, and that sends the rest for up to 15 minutes (orphan.sh).
 # When the step ends, Jenkins kills all processes that have the step's environment. So this shell waits until the new
-# process has another environment: orphan.sh then closes its standard output, which ends the backticks.
+# process has another environment: orphan.sh then closes its standard output, which ends the backticks. It reads curl's
+# variables from the pipe, because process lists would show the password of a proxy.
 hand_over() {
   announce 'The shuttle does not answer; the rest of the log is sent later.'
-  printf '%s\n' "$run_token" | (
+  {
+    printf '%s\n' "$run_token"
+    print_variables http_proxy https_proxy HTTPS_PROXY all_proxy ALL_PROXY no_proxy NO_PROXY CURL_CA_BUNDLE \
+      SSL_CERT_FILE SSL_CERT_DIR
+  } | (
     trap - TERM INT HUP
     : `
       "$env_path" -i PATH="$PATH" LC_ALL=C SHUTTLE_FORWARDS="$work" SHUTTLE_URL="$SHUTTLE_URL" \
@@ -146,4 +151,12 @@ hand_over() {
         "$work" "$stream" "$offset" "$max_bytes" "$1" "$ending" <&5 2>/dev/null 6<&- 7>&- &
     `
   ) 5<&0
+}
+
+# print_variables NAME…: a line `NAME=value` for each variable that has a value.
+print_variables() {
+  for name; do
+    eval "value=\${$name-}"
+    [ -z "$value" ] || printf '%s\n' "$name=$value"
+  done
 }

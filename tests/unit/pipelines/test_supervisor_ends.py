@@ -301,6 +301,29 @@ async def test_rest_of_the_log_is_sent_in_the_background_after_a_stop(each_agent
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("variable", ["http_proxy", "ALL_PROXY"])
+async def test_rest_of_the_log_is_sent_through_the_proxy_of_the_agents_environment(
+    each_agent: Agent, variable: str
+) -> None:
+    """The host of this agent's shuttle has no address: the fake shuttle is reached only as a proxy."""
+    async with shuttle(f"echo begun; sleep {long_time()}\n") as api:
+        each_agent.url = "http://shuttle.invalid"
+        each_agent.environment = {variable: api.url.replace("://", "://user:s3%20cr3t@"), "no_proxy": "localhost"}
+        api.claim_answer = {"stop_grace_seconds": 0}
+        step = await each_agent.start(SCRIPT)
+        await api.until(lambda: "begun" in api.log)
+        await api.stop()
+        step.stop_as_jenkins_does()
+        await step.ended()
+        assert not [command for command in commands_of(each_agent) if b"cr3t" in command]
+        await api.start()
+        async with asyncio.timeout(30):
+            await api.until(lambda: api.ends)
+    assert api.log == RUNNING + "begun\n-----> The build is stopped.\n"
+    await until(lambda: nothing_is_left(each_agent))
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("ended", [False, True])
 async def test_stop_by_jenkins_is_not_delayed_by_a_hanging_shuttle(each_agent: Agent, ended: bool) -> None:
     """Even if the build has already ended: without a stop, sending its end is retried for 15 minutes."""
