@@ -3,6 +3,8 @@ newline='
 carriage_return=`printf '\r'`
 # How long calls are repeated.
 retry_seconds=900
+# How long a call waits without a byte in either direction.
+stall_seconds=120
 
 # call TOKEN METHOD PATH [curl options]: one HTTP call. Sets `status` (HTTP), `problem` (curl's exit status) and
 # `answer` (head, body). curl reads the token from a pipe, because process lists would show an argument, and older
@@ -25,7 +27,7 @@ call() {
     exec 7>&-
     printf 'Authorization: Bearer %s\nExpect:\n' "$bearer" |
       curl -q -s -g -X "$method" -H @- -D - --suppress-connect-headers -w '\n%{http_code}' --connect-timeout 10 \
-        --speed-limit 1 "$@" $time_limit "$url" 2>/dev/null
+        --speed-limit 1 --speed-time "$stall_seconds" "$@" $time_limit "$url" 2>/dev/null
   ` || problem=$?
   status=${answer##*"$newline"}
   # curl treats an answer that is cut off within its head as complete (7.88: exit 0).
@@ -42,7 +44,7 @@ ask() {
   read_clock
   tries=0 give_up_at=$((now + retry_seconds))
   while :; do
-    call "$@" --speed-time 120
+    call "$@"
     case $status in
       408 | 429 | 5??) ;;
       2??) [ "$problem" != 0 ] || break ;;

@@ -38,12 +38,14 @@ check_name() {
     fail artifact_refused "The name $readable$place_of_uploads has a control character; rename it."
 }
 
+# upload_file FILE. No byte flows while the shuttle copies the file to its object store: 1 GiB takes a minute or two.
+# bldst waits 600 s for that, too.
 upload_file() {
   check_name "$1"
   { true <"./$1"; } 2>/dev/null || refuse_unreadable "file $readable"
   say "Uploading $1"
   encoded=`url_name "$1"`
-  ask "$run_token" PUT "artifacts/$encoded" -T "./$1" || refuse_artifact
+  ask "$run_token" PUT "artifacts/$encoded" --speed-time 600 -T "./$1" || refuse_artifact
 }
 
 # refuse_artifact: fail with the message of the shuttle's answer.

@@ -122,6 +122,22 @@ async def test_dist_that_is_a_link_is_not_followed_and_logged(agent: Agent) -> N
     assert "-----> Not uploaded, because it is a link: dist\n" in api.log
 
 
+@pytest.mark.slow
+async def test_artifact_that_is_stored_for_longer_than_other_calls_may_stall_is_sent_once(agent: Agent) -> None:
+    """No byte flows while the shuttle copies a file to its object store. This one is empty: its speed is 0 at once."""
+    agent.limits = {"stall_seconds": 1}
+    source = source_archive({"build.sh": "#!/bin/sh\nmkdir dist; : >dist/large\n"})
+    async with AgentApi(environment(), source) as api:
+        agent.url = api.url
+        api.held["large"] = asyncio.Event()
+        step = await agent.start(SCRIPT)
+        await api.until(lambda: "large" in api.waiting)
+        asyncio.get_running_loop().call_later(3, api.held["large"].set)
+        run = await step.ended()
+    assert (run.status, api.ends) == (0, {"main": 0}), run.console
+    assert [status for method, _, status in api.calls if method == "PUT"] == [200]
+
+
 async def test_artifact_refused_by_the_shuttle_fails_the_build_with_a_reason(agent: Agent) -> None:
     build = "#!/bin/sh\nmkdir dist; echo >dist/big.iso\n"
     async with AgentApi(environment(), source_archive({"build.sh": build})) as api:
