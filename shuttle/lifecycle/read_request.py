@@ -17,7 +17,7 @@ from typing import IO, Any, TypeVar
 from jenkins_pipelines.catalogue import PIPELINES
 from shuttle.errors import InvalidRequestError
 from shuttle.lifecycle import Services
-from shuttle.objects.local import local_disk
+from shuttle.objects.local import DATA_SOURCE_PREFIX, local_disk
 from shuttle.request import (
     DEFAULT_PIPELINE,
     LARGE_BODY_BYTES,
@@ -84,7 +84,7 @@ async def decoded_source(request: BuildRequest, services: Services) -> AsyncIter
     if url is None:
         yield None
         return
-    with local_disk(), NamedTemporaryFile(dir=services.settings.shuttle_data_dir, prefix="data-source-") as file:
+    with local_disk(), NamedTemporaryFile(dir=services.settings.shuttle_data_dir, prefix=DATA_SOURCE_PREFIX) as file:
         max_source_bytes = services.settings.shuttle_max_source_bytes
         source = await asyncio.to_thread(_decode_into, file, url, max_source_bytes)
         if request.checksum not in {None, source.sha256}:

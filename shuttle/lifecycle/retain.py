@@ -8,6 +8,7 @@ import structlog
 from shuttle.build import Build
 from shuttle.errors import UnavailableError
 from shuttle.lifecycle import Services
+from shuttle.lifecycle.left_files import remove_left_sources, remove_left_uploads
 from shuttle.lifecycle.uploads import Uploads
 from shuttle.objects.names import artifact_object, log_objects, source_object
 from shuttle.store.builds import artifacts_of, find_build
@@ -58,6 +59,8 @@ class Retention:
         await self._remove_orphaned()
         await self._services.pieces.delete_left()
         await self._remove_left_spools()
+        await remove_left_sources(self._services)
+        await asyncio.to_thread(remove_left_uploads, self._services)
         if settings.shuttle_keep_records_days > 0:
             before = now - timedelta(days=settings.shuttle_keep_records_days)
             while expired := await self._services.database.run(

@@ -224,6 +224,15 @@ def forget_local_source(build: Build, services: Services) -> None:
     shutil.rmtree(clone_folder(_original_path(build, services)), ignore_errors=True)
 
 
+def local_sources(services: Services) -> dict[str, list[Path]]:
+    """The files and folders of staging on this machine, by the uuids of their builds."""
+    found: dict[str, list[Path]] = {}
+    folder = _sources_dir(services)
+    for path in folder.iterdir() if folder.is_dir() else ():
+        found.setdefault(path.name.partition(".")[0], []).append(path)
+    return found
+
+
 def _sources_dir(services: Services) -> Path:
     return services.settings.shuttle_data_dir / "sources"
 

@@ -7,6 +7,10 @@ from stat import S_ISLNK
 
 from shuttle.errors import LocalDiskError
 
+# Temporary files in SHUTTLE_DATA_DIR. Retention removes those that a killed process has left.
+ARTIFACT_PREFIX = "artifact-"
+DATA_SOURCE_PREFIX = "data-source-"
+
 _OTHERS = 0o077
 
 

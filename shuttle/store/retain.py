@@ -62,6 +62,12 @@ def archived_of(tx: Tx, build_uuids: Sequence[str]) -> dict[str, str]:
     return {row.build_uuid: row.app_id for row in tx.execute(query.where(builds.c.build_uuid.in_(build_uuids)))}
 
 
+def unarchived_of(tx: Tx, build_uuids: Sequence[str]) -> set[str]:
+    """Those of the uuids that are builds whose logs are not archived yet."""
+    query = sa.select(builds.c.build_uuid).where(builds.c.archived_at.is_(None))
+    return set(tx.execute(query.where(builds.c.build_uuid.in_(build_uuids))).scalars())
+
+
 def mark_deleted(tx: Tx, what: Expiring, build_uuid: str) -> None:
     """Record that the object of a build, its source or its log, was deleted."""
     tx.execute(builds.update().where(builds.c.build_uuid == build_uuid).values({_DELETED_AT[what].name: tx.now.at}))

@@ -14,7 +14,7 @@ from aiohttp import web
 
 from shuttle.build import Build
 from shuttle.errors import BodyTooLargeError, ConflictError, GoneError, InvalidRequestError
-from shuttle.objects.local import local_disk
+from shuttle.objects.local import ARTIFACT_PREFIX, local_disk
 from shuttle.objects.names import artifact_object
 from shuttle.store.agent import ArtifactLimits, check_artifact, record_artifact
 from shuttle.store.builds import Artifact
@@ -84,7 +84,7 @@ async def store_upload(
     limits = ArtifactLimits(max_count=_MAX_ARTIFACTS, max_bytes=services.settings.shuttle_max_artifacts_bytes)
     async with request.app[UPLOADS].lock(build_uuid):
         await services.database.run(check, build_uuid, name, request.content_length or 0, limits)
-        with local_disk(), NamedTemporaryFile(dir=services.settings.shuttle_data_dir, prefix="artifact-") as file:
+        with local_disk(), NamedTemporaryFile(dir=services.settings.shuttle_data_dir, prefix=ARTIFACT_PREFIX) as file:
             content_type = _content_type(request.headers.get("Content-Type", ""))
             artifact = Artifact(name, *await _receive(request, file), content_type)
             await services.database.run(check, build_uuid, name, artifact.size_bytes, limits)

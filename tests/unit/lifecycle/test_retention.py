@@ -1,6 +1,9 @@
 """Retention removes expired objects and records, and nothing else."""
 
 import asyncio
+import os
+import time
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -8,12 +11,13 @@ from typing import Any, cast
 import pytest
 from cryptography.fernet import Fernet
 
-from shuttle.build import Ending, State
+from shuttle.build import Ending, SourceFacts, State
 from shuttle.errors import ObjectStoreError, StoreError
 from shuttle.lifecycle import Services
 from shuttle.lifecycle.log_pieces import LogPieces
 from shuttle.lifecycle.owned_apps import OwnedApps
 from shuttle.lifecycle.retain import Retention
+from shuttle.lifecycle.stage import normalized_source
 from shuttle.logs.library import LogLibrary
 from shuttle.objects.directory import DirectoryStore
 from shuttle.objects.names import artifact_object, log_object, piece_object, source_object
@@ -26,6 +30,7 @@ from shuttle.store.retain import Expiring, expired_builds
 from shuttle.store.transitions import finish_build, mark_archived
 from shuttle.vault import Vault
 from tests.support.clock import SetClock
+from tests.support.product import archive
 from tests.support.shuttle_store import endpoint, new_build, open_database, record
 from tests.unit.lifecycle.one_build import OneBuild
 
@@ -79,7 +84,7 @@ async def parts_after_days(tmp_path: Path):
         async def sweep_after_days(days: float, **settings: str) -> set[str]:
             clock.forward(days * DAY_SECONDS)
             services = SimpleNamespace(
-                settings=load_settings(settings),
+                settings=load_settings({"SHUTTLE_DATA_DIR": str(tmp_path), **settings}),
                 database=database,
                 objects=objects,
                 clock=clock,
@@ -106,6 +111,52 @@ async def test_spool_is_not_removed_before_the_archive(one: OneBuild):
     spool.write_text("a log")
     await Retention(one.services).sweep()
     assert spool.exists()
+
+
+async def test_a_source_that_a_replica_made_for_an_agent_is_removed_once_the_owner_has_archived_the_log(one: OneBuild):
+    """The agent's calls reach any replica, and only the owner of the build knows when it is over."""
+    folder = one.services.settings.shuttle_data_dir / "sources"
+    await one.services.objects.put(source_object(one.build_uuid), _archive(one), content_type="application/gzip")
+    build = replace(await one.running(), source=SourceFacts("00" * 32, 1, "application/gzip"))
+    path = await normalized_source(build, one.services)
+    await Retention(one.services).sweep()
+    assert list(folder.iterdir()) == [path], "the agent may ask once more"
+    await one.database.run(finish_build, one.build_uuid, Ending(State.SUCCEEDED))
+    await one.database.run(mark_archived, one.build_uuid)
+    async with one.services.signals.source_lock(one.build_uuid):
+        await Retention(one.services).sweep()
+        assert list(folder.iterdir()) == [path], "a copy is being made"
+    await Retention(one.services).sweep()
+    assert list(folder.iterdir()) == []
+
+
+async def test_all_files_of_staging_that_a_killed_process_left_are_removed(one: OneBuild):
+    folder = one.services.settings.shuttle_data_dir / "sources"
+    unknown = "00000000-0000-4000-8000-000000000009"
+    (folder / f"{unknown}.original.git" / "objects").mkdir(parents=True)
+    names = [f"{unknown}.{end}" for end in ("original", "tar.gz", "tar.gz.part", "tar.again")]
+    kept = [f"{one.build_uuid}.original", f"{one.build_uuid}.tar.gz"]
+    for name in (*names, *kept):
+        (folder / name).write_bytes(b"x")
+    await Retention(one.services).sweep()
+    assert sorted(path.name for path in folder.iterdir()) == kept
+
+
+async def test_files_of_requests_that_a_killed_process_was_handling_are_removed_a_day_later(one: OneBuild):
+    folder = one.services.settings.shuttle_data_dir
+    left, kept = ["artifact-abcd_123", "data-source-abcd_123"], ["artifact-backup.tar", "artifact-young123"]
+    for name in (*left, *kept):
+        (folder / name).write_bytes(b"x")
+        age_seconds = DAY_SECONDS + 60 if name != "artifact-young123" else DAY_SECONDS - 60
+        os.utime(folder / name, (time.time() - age_seconds,) * 2)
+    await Retention(one.services).sweep()
+    assert [name for name in (*left, *kept) if (folder / name).exists()] == kept
+
+
+def _archive(one: OneBuild) -> Path:
+    path = one.services.settings.shuttle_data_dir / "source"
+    path.write_bytes(archive({"build.sh": "true"}))
+    return path
 
 
 async def test_an_expired_record_is_removed_with_all_its_objects(parts_after_days):
