@@ -162,6 +162,7 @@ async def shuttle_parts(
         worker = Worker(services, senders.logs)
         dispatcher = Dispatcher(StoredOutbox(database, vault), senders.statuses, settings, clock, lease)
         database.subscribe(Topic.DELIVERIES, dispatcher.wake)
+        owned.subscribe(dispatcher.drop)
 
         work = AsyncExitStack()
         stack.push_async_callback(work.aclose)

@@ -38,6 +38,7 @@ class DueDelivery:
 
     delivery_id: int
     receiver_id: int
+    app_id: str
     build_uuid: str
     webhook_id: str
     sequence: int

@@ -23,6 +23,9 @@ SLOW_AFTER_SECONDS = 1.0
 MAX_AT_ONCE = 500
 # A query of the outbox takes 5 ms and more when thousands wait; one query supplies this many attempts.
 _MAX_FETCHED = 100
+# After this time a queued delivery is read again instead of started: its call may have been cancelled, and another
+# replica may have sent it. So a slow host costs one query a second.
+_QUEUED_SECONDS = 1.0
 # Most receivers answer within this time; unanswered attempts are made again after the restart.
 _MAX_GRACE_SECONDS = 2.0
 _STORE_PAUSE_SECONDS = 1.0
@@ -57,15 +60,24 @@ class Dispatcher:
         self._sleep = sleep
         self._grace_seconds = min(settings.shuttle_shutdown_seconds / 4, _MAX_GRACE_SECONDS)
         self._woken = asyncio.Event()
-        self._running: dict[int, asyncio.Task[None]] = {}
+        self._running: dict[int, tuple[DueDelivery, asyncio.Task[None]]] = {}
         self._per_host: Counter[str] = Counter()
         self._slow: defaultdict[str, set[int]] = defaultdict(set)
-        # Fetched deliveries whose host is full. The outbox is not queried for such a host until its queue is empty.
-        self._queued: defaultdict[str, deque[DueDelivery]] = defaultdict(deque)
+        # Fetched deliveries whose host is full, each with the time of the query (on the lease's clock). The outbox is
+        # not queried for such a host until its queue is empty or outdated.
+        self._queued: defaultdict[str, deque[tuple[float, DueDelivery]]] = defaultdict(deque)
+        self._forgotten = 0
 
     def wake(self, _build_uuid: str = "") -> None:
         """Report that a delivery may be due: after a new event, a replay, or the end of an attempt."""
         self._woken.set()
+
+    def drop(self, app_id: str) -> None:
+        """Send nothing more for an app that another replica has taken, or that this one releases."""
+        self._forget()
+        for delivery, task in self._running.values():
+            if delivery.app_id == app_id:
+                task.cancel()
 
     async def run(self) -> None:
         """Deliver until cancelled; running attempts then get a short grace, and those that do not end are due again."""
@@ -87,36 +99,53 @@ class Dispatcher:
 
     async def _start_due_deliveries(self) -> None:
         while (limit := min(MAX_AT_ONCE - len(self._running), _MAX_FETCHED)) > 0:
+            read_at, forgotten = self._lease.now(), self._forgotten
             due = await self._outbox.due_deliveries(
                 now=self._clock.steady(), limit=limit, busy=frozenset(self._running), full_hosts=self._full_hosts
             )
+            if forgotten != self._forgotten:
+                continue  # the answer may be from before the loss
             for delivery in due:
                 if self._per_host[delivery.host] < MAX_PER_HOST:
                     self._start(delivery)
                 else:
-                    self._queued[delivery.host].append(delivery)
+                    self._queued[delivery.host].append((read_at, delivery))
             if len(due) < limit:
                 return
 
     def _start(self, delivery: DueDelivery) -> None:
         self._per_host[delivery.host] += 1
-        self._running[delivery.receiver_id] = asyncio.create_task(self._attempt(delivery))
+        task = asyncio.create_task(self._attempt(delivery))
+        self._running[delivery.receiver_id] = delivery, task
+        # No `finally` in the task: one that is cancelled before its first step executes none.
+        task.add_done_callback(lambda _: self._end(delivery))
 
     async def _attempt(self, delivery: DueDelivery) -> None:
         slow = asyncio.get_running_loop().call_later(SLOW_AFTER_SECONDS, self._count_as_slow, delivery)
         try:
-            if self._lease.is_held:
-                await self._record(await self._delivery.attempt(delivery))
-            else:
-                await self._lease.held()  # then the outbox is read again: another replica may own the app
+            await self._send(delivery)
         except Exception:  # noqa: BLE001 - logged, and the other deliveries continue
             # An internal error: the delivery stays due. Until this pause is over, its receiver counts as busy.
             _log.exception("a delivery failed unexpectedly", delivery_id=delivery.delivery_id)
             await self._sleep(_FAULT_PAUSE_SECONDS)
         finally:
             slow.cancel()
-            del self._running[delivery.receiver_id]
-            self._release(delivery)
+
+    def _end(self, delivery: DueDelivery) -> None:
+        del self._running[delivery.receiver_id]
+        self._release(delivery)
+
+    async def _send(self, delivery: DueDelivery) -> None:
+        if self._lease.is_held:
+            await self._record(await self._delivery.attempt(delivery))
+        else:
+            await self._lease.held()
+            self._forget()  # another replica may own the apps
+
+    def _forget(self) -> None:
+        """Forget what was read and has not been started; it is read again as soon as a connection is free."""
+        self._forgotten += 1
+        self._queued.clear()
 
     def _count_as_slow(self, delivery: DueDelivery) -> None:
         if len(self._slow[delivery.host]) < MAX_SLOW_PER_HOST and len(self._running) < MAX_AT_ONCE:
@@ -136,14 +165,21 @@ class Dispatcher:
     def _start_next(self, host: str) -> None:
         """Give a free connection to the next delivery of the host; if none is queued, query the outbox."""
         self._per_host[host] -= 1
-        queued = self._queued.get(host)
-        if queued:
-            self._start(queued.popleft())
+        delivery = self._take_queued(host)
+        if delivery is not None:
+            self._start(delivery)
         else:
-            self._queued.pop(host, None)
             if not self._per_host[host]:
                 del self._per_host[host]
             self.wake()
+
+    def _take_queued(self, host: str) -> DueDelivery | None:
+        """The host's next queued delivery; None, and an empty queue, if there is none or the queue is outdated."""
+        queued = self._queued.get(host)
+        if queued and self._lease.now() - queued[0][0] < _QUEUED_SECONDS:
+            return queued.popleft()[1]
+        self._queued.pop(host, None)
+        return None
 
     async def _record(self, attempt: Attempt) -> None:
         """Keep the attempt until the database has recorded it: sending the status again would be a duplicate."""
@@ -175,7 +211,7 @@ class Dispatcher:
                 wait.cancel()
 
     async def _finish_running(self) -> None:
-        tasks = set(self._running.values())
+        tasks = {task for _, task in self._running.values()}
         try:
             if tasks:
                 await asyncio.wait(tasks, timeout=self._grace_seconds)

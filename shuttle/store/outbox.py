@@ -130,6 +130,7 @@ def due_deliveries(
     """See `shuttle.delivery.Outbox.due_deliveries`; `unseal` decrypts a receiver's target."""
     columns = (
         deliveries.c.delivery_id,
+        deliveries.c.app_id,
         deliveries.c.tries,
         receivers.c.receiver_id,
         receivers.c.wire,
@@ -173,6 +174,7 @@ def _due_delivery(row: Any, target: dict[str, Any]) -> DueDelivery:
     return DueDelivery(
         delivery_id=row.delivery_id,
         receiver_id=row.receiver_id,
+        app_id=row.app_id,
         build_uuid=row.build_uuid,
         webhook_id=row.webhook_id,
         sequence=row.sequence,

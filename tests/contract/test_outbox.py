@@ -180,7 +180,8 @@ async def test_new_event_is_due_now_for_every_receiver(subject, clock):
     for delivery in (first, second):
         assert delivery.url == f"https://u:p@{delivery.host}/hook"
         assert dict(delivery.headers) == {"X-Key": "k"}
-        assert (delivery.build_uuid, delivery.sequence, delivery.tries) == (build_uuid, 1, 0)
+        assert (delivery.app_id, delivery.build_uuid) == ("app", build_uuid)
+        assert (delivery.sequence, delivery.tries) == (1, 0)
         assert (delivery.payload_format, delivery.queued_steady_at) == ("standard", clock.steady())
     assert await subject.outbox.next_due_at(busy=frozenset()) == clock.steady()
 

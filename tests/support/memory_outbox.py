@@ -16,6 +16,7 @@ class _Receiver:
     url: str
     host: str
     headers: Mapping[str, str]
+    app_id: str
     member: int = 0
     ended: bool = False
     asked_until: datetime | None = None
@@ -53,8 +54,18 @@ class MemoryOutbox:
     _receivers: list[_Receiver] = field(default_factory=list)
     _deliveries: list[_Delivery] = field(default_factory=list)
 
-    def add_receiver(self, build_uuid: str, url: str, host: str, headers: Mapping[str, str] | None = None) -> None:
-        self._receivers.append(_Receiver(len(self._receivers) + 1, build_uuid, url, host, headers or {}))
+    def add_receiver(
+        self, build_uuid: str, url: str, host: str, headers: Mapping[str, str] | None = None, app_id: str = "app"
+    ) -> None:
+        self._receivers.append(_Receiver(len(self._receivers) + 1, build_uuid, url, host, headers or {}, app_id))
+
+    def end_receivers(self, which: Callable[[str], bool]) -> None:
+        """End those of some builds: their call was cancelled, or another replica has taken the app."""
+        for receiver in self._receivers:
+            if which(receiver.build_uuid):
+                receiver.ended = True
+                for one in self._pending(receiver):
+                    one.state = DeliveryState.GAVE_UP
 
     def emit(self, build_uuid: str) -> str:
         now = self.clock()
@@ -84,6 +95,7 @@ class MemoryOutbox:
             DueDelivery(
                 delivery_id=head.delivery_id,
                 receiver_id=head.receiver.receiver_id,
+                app_id=head.receiver.app_id,
                 build_uuid=head.receiver.build_uuid,
                 webhook_id=head.webhook_id,
                 sequence=head.sequence,

@@ -15,7 +15,7 @@ from standardwebhooks import Webhook
 
 from tests.support.described import assert_status_described
 from tests.support.inprocess import Jenkins, Shuttle, running_jenkins, running_shuttle
-from tests.support.receivers import Exchange, Receiver, Script, answering
+from tests.support.receivers import Exchange, Receiver, Script, answering, silent
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -229,3 +229,14 @@ async def test_replay_without_given_up_deliveries_replays_none(shuttle: Shuttle,
     assert (await shuttle.post("/-/deliveries/x/replay")).status == 404
     assert (await shuttle.post("/-/deliveries/replay")).json["field"] == "app_id"
     assert (await shuttle.get("/-/deliveries?state=nonsense")).json["field"] == "state"
+
+
+async def test_status_under_way_ends_with_the_loss_of_its_app(tmp_path: Path, app: str):
+    """The owner sends it again; without other replicas that is this process."""
+    async with running_shuttle(tmp_path) as alone, Receiver(silent, answering(204)) as receiver:
+        await alone.submit(f"/{app}/1", webhooks={"status": receiver.url})
+        await receiver.exchange(0)
+        alone.services.owned.drop(app)
+        async with asyncio.timeout(5):  # the silent one would be given up after 15 s
+            first, again = await delivered(receiver, 2)
+    assert first.headers["webhook-id"] == again.headers["webhook-id"]

@@ -56,6 +56,7 @@ class Running:
     outbox: MemoryOutbox
     time: Time
     task: asyncio.Task[None]
+    lease: Lease
 
     def add(self, build: str, receiver: StatusReceiver, path: str = "") -> None:
         self.outbox.add_receiver(build, f"{receiver.url}/{path or build}", receiver.url)
@@ -70,10 +71,14 @@ class Running:
 
 
 @asynccontextmanager
-async def dispatching(outbox: MemoryOutbox | None = None, **environment: str) -> AsyncIterator[Running]:
+async def dispatching(
+    outbox: MemoryOutbox | None = None, lease_seconds: float | None = None, **environment: str
+) -> AsyncIterator[Running]:
     time = Time()
     outbox = outbox or MemoryOutbox(time.clock.steady)
     outbox.clock = time.clock.steady
+    lease = Lease(lease_seconds, lambda: time.clock.passed_seconds)
+    lease.renew(lease.now())
     environment = {"SHUTTLE_SHUTDOWN_SECONDS": "0.2"} | environment
     async with outgoing_session(AddressPolicy(allow_loopback=True), limit=0) as session:
         settings = load_settings(environment)
@@ -81,10 +86,10 @@ async def dispatching(outbox: MemoryOutbox | None = None, **environment: str) ->
         http = HttpStatusSender(session, Signer(settings.webhook_keys), seconds)
         senders: dict[EndpointKind, StatusSender] = {EndpointKind.HTTP: http}
         senders[EndpointKind.FAILOVER] = FailoverStatusSender(senders)
-        dispatcher = Dispatcher(outbox, senders, settings, time.clock, Lease(), sleep=time.sleep)
+        dispatcher = Dispatcher(outbox, senders, settings, time.clock, lease, sleep=time.sleep)
         outbox.on_event = dispatcher.wake
         task = asyncio.create_task(dispatcher.run())
-        yield Running(dispatcher, outbox, time, task)
+        yield Running(dispatcher, outbox, time, task, lease)
         task.cancel()
         with suppress(asyncio.CancelledError):
             await task

@@ -43,6 +43,7 @@ async def deliver(
         delivery = DueDelivery(
             delivery_id=7,
             receiver_id=1,
+            app_id="app",
             build_uuid="u",
             webhook_id="msg_1",
             sequence=1,

@@ -26,6 +26,7 @@ async def deliver(*urls: str, member: int = 0) -> Attempt:
         delivery = DueDelivery(
             delivery_id=7,
             receiver_id=1,
+            app_id="app",
             build_uuid="u",
             webhook_id="msg_1",
             sequence=1,
