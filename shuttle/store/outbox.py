@@ -155,7 +155,7 @@ def due_deliveries(
 def _startable(tx: Tx, columns: Sequence[Any], busy: frozenset[int], full_hosts: frozenset[str]) -> Any:
     """Each receiver's oldest pending delivery, if this process owns the app; those due for the longest time first.
 
-    Busy receivers and full hosts are left out.
+    Busy receivers and full hosts are left out. A process that takes no apps sends nothing.
     """
     query = (
         sa.select(*columns)
@@ -166,6 +166,8 @@ def _startable(tx: Tx, columns: Sequence[Any], busy: frozenset[int], full_hosts:
     )
     if tx.alone:
         return query
+    if not tx.takes_apps:
+        return query.where(sa.false())  # this process is releasing its apps
     mine = sa.select(builds.c.build_uuid).join(apps, apps.c.app_id == builds.c.app_id)
     return query.where(receivers.c.build_uuid.in_(mine.where(apps.c.owner == tx.instance)))
 

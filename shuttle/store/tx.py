@@ -36,7 +36,7 @@ class Notice(NamedTuple):
 class Tx:
     """The transaction that a query gets; `now` is when `run` was called, `instance` the process that runs it.
 
-    A process that is being stopped takes no more apps (`takes_apps`).
+    A process that is being stopped, or releases its apps, takes no more apps (`takes_apps`).
 
     A query has no effects except through its `Tx`, so that a rollback undoes all of them.
     """

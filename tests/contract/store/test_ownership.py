@@ -187,6 +187,17 @@ async def test_statuses_and_sinks_are_those_of_the_owner(two: list[PostgresDatab
     assert [len(await database.run(builds_with_open_sinks)) for database in two] == [1, 0]
 
 
+async def test_a_replica_that_is_releasing_its_apps_has_no_statuses_to_send(
+    two: list[PostgresDatabase], vault: Vault, clock: SetClock
+):
+    await accepted(two[0], vault, "app", "1", receivers=[endpoint(vault, "http://a.example/")])
+    outbox = StoredOutbox(two[0], vault)
+    for takes_apps, expected in ((False, 0), (True, 1)):
+        two[0].takes_apps = takes_apps
+        assert len(await outbox.due_deliveries(now=clock.steady(), limit=9, busy=frozenset())) == expected
+        assert (await outbox.next_due_at(busy=frozenset()) is not None) == takes_apps
+
+
 async def test_an_offset_that_a_former_owner_writes_late_changes_nothing(two: list[PostgresDatabase], vault: Vault):
     first = await accepted(two[0], vault, "app", "1", sinks=[endpoint(vault, "http://a.example/")])
     sinks = StoredSinks(two[0], vault)
