@@ -158,7 +158,8 @@ async def shuttle_parts(
             clock=clock,
             normalizing=asyncio.Semaphore(_CHECKED_ARCHIVES),
         )
-        senders = await stack.enter_async_context(open_senders(log_session, outgoing, policy, clock, settings))
+        open_all = open_senders(log_session, outgoing, policy, clock=clock, lease=lease, settings=settings)
+        senders = await stack.enter_async_context(open_all)
         worker = Worker(services, senders.logs)
         dispatcher = Dispatcher(StoredOutbox(database, vault), senders.statuses, settings, clock, lease)
         database.subscribe(Topic.DELIVERIES, dispatcher.wake)

@@ -13,6 +13,7 @@ from shuttle.delivery.http import HttpStatusSender
 from shuttle.delivery.kafka import KafkaStatusSender
 from shuttle.delivery.signature import Signer
 from shuttle.kafka.clusters import KafkaClusters
+from shuttle.lease import Lease
 from shuttle.outgoing.connector import AddressPolicy
 from shuttle.outgoing.endpoints import EndpointKind
 from shuttle.settings import Settings
@@ -34,12 +35,19 @@ class Senders:
 
 @asynccontextmanager
 async def open_senders(
-    log_session: ClientSession, status_session: ClientSession, policy: AddressPolicy, clock: Clock, settings: Settings
+    log_session: ClientSession,
+    status_session: ClientSession,
+    policy: AddressPolicy,
+    *,
+    clock: Clock,
+    lease: Lease,
+    settings: Settings,
 ) -> AsyncIterator[Senders]:
     """The senders; what they share and keep open is closed at the end. `log_session` has no limit of connections."""
     kafka = KafkaClusters(policy, settings)
     try:
-        yield Senders(_log_sinks(log_session, kafka, clock, settings), _status_senders(status_session, kafka, settings))
+        statuses = _status_senders(status_session, kafka, lease, settings)
+        yield Senders(_log_sinks(log_session, kafka, clock, settings), statuses)
     finally:
         await kafka.close()
 
@@ -63,7 +71,7 @@ def _log_sinks(
 
 
 def _status_senders(
-    session: ClientSession, kafka: KafkaClusters, settings: Settings
+    session: ClientSession, kafka: KafkaClusters, lease: Lease, settings: Settings
 ) -> dict[EndpointKind, StatusSender]:
     signer, seconds = Signer(settings.webhook_keys), settings.shuttle_webhook_timeout_seconds
 
@@ -73,4 +81,5 @@ def _status_senders(
             EndpointKind.KAFKA: KafkaStatusSender(kafka, signer, seconds),
         }
 
-    return within(seconds) | {EndpointKind.FAILOVER: FailoverStatusSender(within(min(seconds, DECISION_SECONDS)))}
+    members = within(min(seconds, DECISION_SECONDS))
+    return within(seconds) | {EndpointKind.FAILOVER: FailoverStatusSender(members, lease)}

@@ -91,11 +91,15 @@ class SendResult:
     failed_over: Failover | None = None
 
 
+class LeaseMissingError(Exception):
+    """The lease ended during an attempt, before the next member of a failover was tried."""
+
+
 class StatusSender(Protocol):
     """Sends statuses to receivers of one kind. Safe for any number of tasks of one loop."""
 
     async def post(self, delivery: DueDelivery, at: datetime) -> SendResult:
-        """Send once, signed as of `at`, within the sender's own timeout; raises nothing."""
+        """Send once, signed as of `at`, within the sender's own timeout; raises LeaseMissingError only."""
 
 
 class Outbox(Protocol):

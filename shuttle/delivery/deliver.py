@@ -28,7 +28,7 @@ class StatusDelivery:
     clock: Clock
 
     async def attempt(self, delivery: DueDelivery) -> Attempt:
-        """Send once; raises nothing."""
+        """Send once; raises LeaseMissingError only."""
         began = self.clock.moment()
         stopwatch = time.monotonic()
         answer = await self.senders[kind_of(delivery.url)].post(delivery, began.at)

@@ -3,11 +3,12 @@
 import asyncio
 from collections import Counter, defaultdict, deque
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 
 import structlog
 
 from shuttle.clock import Clock
-from shuttle.delivery import Attempt, DueDelivery, Outbox, StatusSender
+from shuttle.delivery import Attempt, DueDelivery, LeaseMissingError, Outbox, StatusSender
 from shuttle.delivery.deliver import StatusDelivery
 from shuttle.errors import NotOwnerError, UnavailableError
 from shuttle.lease import Lease
@@ -137,10 +138,11 @@ class Dispatcher:
 
     async def _send(self, delivery: DueDelivery) -> None:
         if self._lease.is_held:
-            await self._record(await self._delivery.attempt(delivery))
-        else:
-            await self._lease.held()
-            self._forget()  # another replica may own the apps
+            with suppress(LeaseMissingError):
+                await self._record(await self._delivery.attempt(delivery))
+                return
+        await self._lease.held()
+        self._forget()  # another replica may own the apps
 
     def _forget(self) -> None:
         """Forget what was read and has not been started; it is read again as soon as a connection is free."""

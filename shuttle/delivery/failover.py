@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from shuttle.delivery import DueDelivery, SendResult, StatusSender
+from shuttle.delivery import DueDelivery, LeaseMissingError, SendResult, StatusSender
+from shuttle.lease import Lease
 from shuttle.outgoing.endpoints import EndpointKind
 from shuttle.outgoing.failover import Failover
 from shuttle.outgoing.hooks import kind_of, members_of, shown_host
@@ -15,17 +16,21 @@ class FailoverStatusSender:
     """See `StatusSender`; `senders` has one for each kind, whose timeout limits how long a member may take."""
 
     senders: Mapping[EndpointKind, StatusSender]
+    lease: Lease
 
     async def post(self, delivery: DueDelivery, at: datetime) -> SendResult:
         """See the port. The result is that of the member that accepted, or has the errors of all.
 
         If all failed with the same HTTP status, the result has it, too. The member that accepted the build's last
         status is tried first, so a dead one before it costs its timeout only once in a build. The members before it are
-        tried again only after all others have failed.
+        tried again only after all others have failed. Raises LeaseMissingError before a member if the lease has ended:
+        the members before it may have taken minutes.
         """
         members = members_of(delivery.url)
         failed: list[tuple[str, SendResult]] = []  # no dict by host: two members may differ in their path only
         for step in range(len(members)):
+            if not self.lease.is_held:
+                raise LeaseMissingError
             index = (delivery.member + step) % len(members)
             host = shown_host(members[index])
             answer = await self.senders[kind_of(members[index])].post(replace(delivery, url=members[index]), at)

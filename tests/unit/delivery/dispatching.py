@@ -85,7 +85,7 @@ async def dispatching(
         seconds = settings.shuttle_webhook_timeout_seconds
         http = HttpStatusSender(session, Signer(settings.webhook_keys), seconds)
         senders: dict[EndpointKind, StatusSender] = {EndpointKind.HTTP: http}
-        senders[EndpointKind.FAILOVER] = FailoverStatusSender(senders)
+        senders[EndpointKind.FAILOVER] = FailoverStatusSender(senders, lease)
         dispatcher = Dispatcher(outbox, senders, settings, time.clock, lease, sleep=time.sleep)
         outbox.on_event = dispatcher.wake
         task = asyncio.create_task(dispatcher.run())

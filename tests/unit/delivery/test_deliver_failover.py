@@ -9,6 +9,7 @@ from shuttle.delivery.deliver import StatusDelivery
 from shuttle.delivery.failover import FailoverStatusSender
 from shuttle.delivery.http import HttpStatusSender
 from shuttle.delivery.signature import Signer
+from shuttle.lease import Lease
 from shuttle.outgoing.connector import AddressPolicy, outgoing_session
 from shuttle.outgoing.endpoints import EndpointKind
 from tests.support.clock import SetClock
@@ -21,7 +22,7 @@ NOW = datetime.now(UTC)
 async def deliver(*urls: str, member: int = 0) -> Attempt:
     async with outgoing_session(AddressPolicy(allow_loopback=True)) as session:
         senders: dict[EndpointKind, StatusSender] = {EndpointKind.HTTP: HttpStatusSender(session, Signer(()), 0.3)}
-        senders[EndpointKind.FAILOVER] = FailoverStatusSender(dict(senders))
+        senders[EndpointKind.FAILOVER] = FailoverStatusSender(dict(senders), Lease())
         status_delivery = StatusDelivery(senders, (0, 5), SetClock(NOW))
         delivery = DueDelivery(
             delivery_id=7,

@@ -9,6 +9,7 @@ import pytest
 
 from shuttle.delivery import DueDelivery, dispatch
 from shuttle.delivery.dispatch import MAX_PER_HOST
+from shuttle.lease import Lease
 from tests.support.memory_outbox import MemoryOutbox
 from tests.support.receivers import Exchange
 from tests.unit.delivery.dispatching import Running, dispatching
@@ -160,3 +161,29 @@ async def test_statuses_that_were_read_before_a_loss_are_not_sent(monkeypatch, l
         running.outbox.emit("lost")
         await several_steps()
         assert await until_sent(running, receiver) == ["kept"]
+
+
+async def test_next_member_of_a_failover_gets_nothing_while_the_lease_is_missing(monkeypatch):
+    held, waits = Lease.held, asyncio.Event()
+
+    async def noted(lease: Lease) -> None:
+        waits.set()
+        await held(lease)
+
+    monkeypatch.setattr(Lease, "held", noted)
+    async with receiving(hangs) as first, receiving(answers(200)) as second:
+
+        async def ends_lease(exchange: Exchange) -> None:
+            running.time.advance(LEASE_SECONDS)
+            await exchange.answer(503)
+
+        first.behave = ends_lease
+        async with dispatching(lease_seconds=LEASE_SECONDS) as running:
+            url = f"failover({first.url}, {second.url}/lost)"
+            running.outbox.add_receiver("lost", url, url, app_id="lost")
+            running.outbox.emit("lost")
+            async with asyncio.timeout(5):
+                await waits.wait()
+            running.outbox.end_receivers(lambda build: build == "lost")
+            running.lease.renew(running.lease.now())
+            assert await until_sent(running, second) == ["kept"]
