@@ -165,4 +165,5 @@ async def test_no_part_of_a_line_is_taken_for_the_line_while_a_truncated_log_is_
     log.truncate(10)
     assert await reader.lines_from(0) is None
     log.append(text[10:])
+    log.end()
     assert await reader.lines_from(0) == whole
