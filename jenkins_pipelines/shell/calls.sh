@@ -102,10 +102,34 @@ make_id() {
     id=`dd if=/dev/urandom bs=16 count=1 2>/dev/null | od -An -v -tx1 | tr -d ' \n'`
 }
 
+# as_utf8: copy the input, with `?` for each byte that is not UTF-8, because the shuttle refuses a body with such bytes.
+as_utf8() {
+  octal=`utf8_octal`
+  printf %b "$octal"
+}
+
+# utf8_octal: print the bytes of the input as \0ooo. Tools differ in what they read as text, so the bytes are compared in
+# octal with the patterns of well-formed UTF-8 in RFC 3629. A plus marks the bytes that have matched.
+utf8_octal() {
+  od -An -v -to1 | tr -d '\n' | sed '
+    s/ \(30[2-7]\) \(2..\)/+\1+\2/g
+    s/ \(3[123].\) \(2..\)/+\1+\2/g
+    s/ 340 \(2[4-7].\) \(2..\)/+340+\1+\2/g
+    s/ \(34[1-7]\) \(2..\) \(2..\)/+\1+\2+\3/g
+    s/ \(35[0-467]\) \(2..\) \(2..\)/+\1+\2+\3/g
+    s/ 355 \(2[0-3].\) \(2..\)/+355+\1+\2/g
+    s/ 360 \(2[2-7].\) \(2..\) \(2..\)/+360+\1+\2+\3/g
+    s/ \(36[123]\) \(2..\) \(2..\) \(2..\)/+\1+\2+\3+\4/g
+    s/ 364 \(2[01].\) \(2..\) \(2..\)/+364+\1+\2+\3/g
+    s/ [23]../+077/g
+    s/[ +]/\\0/g
+  '
+}
+
 # json_text TEXT: the inside of a JSON string; control characters are dropped.
 json_text() {
   case $1 in
-    *[!A-Za-z0-9\ .,:_-]*) printf %s "$1" | tr -d '\000-\037\177' | sed 's/[\\"]/\\&/g' ;;
+    *[!A-Za-z0-9\ .,:_-]*) printf %s "$1" | as_utf8 | tr -d '\000-\037\177' | sed 's/[\\"]/\\&/g' ;;
     *) printf %s "$1" ;;
   esac
 }

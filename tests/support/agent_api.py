@@ -262,7 +262,10 @@ class AgentApi:
         return web.json_response({"status": "OK"})
 
     async def _report(self, request: web.Request) -> web.Response:
-        report = await request.json()
+        try:
+            report = await request.json()
+        except UnicodeDecodeError:
+            return web.json_response({"status": "error", "code": "invalid"}, status=400)
         self.reports.setdefault(report["id"], report)
         return web.json_response({"status": "OK"})
 

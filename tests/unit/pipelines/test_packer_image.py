@@ -217,6 +217,36 @@ async def test_exit_0_with_an_error_is_no_success(packer_agent: Agent) -> None:
     assert reason(api)[0] == "packer_failed"
 
 
+# An id and a text that are cut within a character, and bytes that are not UTF-8.
+ODD_TEXT = r"""#!/bin/sh
+[ "$1" = build ] || exit 0
+text=a
+for _ in 1 2 3 4 5 6 7 8 9 10; do text=$text'ääääääääääääääääääääääääääääääääääääääääääääääääääääääääääää'; done
+for line in builder-id,amazon-ebs "id,$text" end 'builder-id,gr\303\274n\377' 'id,\342\202\254\355\240\200\\"' end; do
+  printf "1,a,artifact,0,$line\n"
+done
+printf "1,b,error,$text\n"
+"""
+
+
+async def test_results_and_errors_that_are_cut_within_a_character_or_are_no_utf8_are_reported(
+    packer_agent: Agent,
+) -> None:
+    cut = "a" + "ä" * 499 + "?"
+    packer_agent.program("packer", ODD_TEXT)
+    failed = shuttle()
+    await run(packer_agent, failed)
+    assert reason(failed) == ("packer_failed", f"packer could not build b: {cut}")
+    packer_agent.program("packer", ODD_TEXT.replace("1,b,error,", "1,b,ui,say,"))
+    api = shuttle()
+    ended = await run(packer_agent, api)
+    assert ended.status == 0, ended.console + api.log
+    assert [(one["type"], one["location"]) for one in api.reports["built"]["artifacts"]] == [
+        ("amazon-ebs", cut),
+        ("grün?", '€???\\"'),
+    ]
+
+
 async def test_stop_lets_packer_clean_up_and_shows_what_it_says(packer_agent: Agent) -> None:
     packer_agent.program(
         "packer",
