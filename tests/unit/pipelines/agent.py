@@ -26,8 +26,8 @@ NEEDED = (
 _serial = count(1)
 # The shells that these tests try as the agent's `sh`. To save time, `make test` leaves the others to `make scenarios`.
 _INSTALLED = tuple(shell for shell in ("dash", "bash", "busybox") if shutil.which(shell))
-_WANTED = os.environ.get("TESTS_SHELLS", "dash").split()
-SHELLS = tuple(shell for shell in _INSTALLED if shell in _WANTED) or _INSTALLED
+WANTED_SHELLS = os.environ.get("TESTS_SHELLS", "dash").split()
+SHELLS = tuple(shell for shell in _INSTALLED if shell in WANTED_SHELLS) or _INSTALLED
 
 
 @dataclass
