@@ -46,8 +46,8 @@ async def finalize(build_uuid: str, ending: Ending | None, services: Services) -
         build = await services.current(build)
     if build.state.final:
         services.logs.forget(build_uuid)  # also if the answer to the recording of the end was lost
-    if build.state.final and build.archived_at is None:
-        await archive_log(build, services)
+        if build.archived_at is None:
+            await archive_log(build, services)
 
 
 def _read_with_spec(tx: Tx, build_uuid: str) -> tuple[Build, bytes]:

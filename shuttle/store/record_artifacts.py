@@ -1,7 +1,7 @@
 """The artifacts of a build as `bldst` sees them: references to what is stored elsewhere, and uploaded files."""
 
 import uuid
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -65,7 +65,8 @@ def add_reference(tx: Tx, build: Build, new: NewReference) -> tuple[ArtifactRow,
     Raises:
         InvalidRequestError: the build has another artifact of that name. ConflictError: it has too many.
     """
-    live = {row.name: row for row in references_and_files(tx, build.build_uuid)}
+    rows = _all_rows(tx, build.build_uuid)
+    live = {row.name: row for row in rows if row.deleted_at is None}
     code = new.state_code if new.state_code is not None else build.state_code or 0
     kind = new.reference["artifact_type"]
     for row in live.values():
@@ -76,10 +77,9 @@ def add_reference(tx: Tx, build: Build, new: NewReference) -> tuple[ArtifactRow,
             return row, False
     if new.name in live:
         raise InvalidRequestError(f"Artifact with name '{new.name}' already exists for this build")
-    hidden = _hidden(tx, build.build_uuid)
-    name = new.name or _free_name(kind, {*live, *(each for each, is_file in hidden.items() if is_file)})
-    _forget_hidden(tx, build.build_uuid, name, hidden)
-    if len(live.keys() | hidden.keys() - {name}) >= MAX_OF_RECORD:
+    name = new.name or _free_name(kind, {row.name for row in rows if row.deleted_at is None or row.reference is None})
+    _forget_hidden(tx, build.build_uuid, name, rows)
+    if len({row.name for row in rows} - {name}) >= MAX_OF_RECORD:
         raise ConflictError(f"A build may have at most {MAX_OF_RECORD} artifacts, deleted ones included.")
     artifact_id = str(uuid.uuid4())
     values = {
@@ -117,23 +117,19 @@ def replace_reference(tx: Tx, build: Build, new: NewReference) -> None:
         change_artifact(tx, build.build_uuid, known, values)
 
 
-def _hidden(tx: Tx, build_uuid: str) -> dict[str, bool]:
-    """The names of the deleted artifacts, and whether each is an uploaded file."""
-    deleted = (artifacts.c.build_uuid == build_uuid, artifacts.c.deleted_at.is_not(None))
-    return {row.name: row.reference is None for row in tx.execute(sa.select(artifacts).where(*deleted))}
-
-
-def _forget_hidden(tx: Tx, build_uuid: str, name: str, hidden: Mapping[str, bool]) -> None:
+def _forget_hidden(tx: Tx, build_uuid: str, name: str, rows: Sequence[ArtifactRow]) -> None:
     """Remove the row of a deleted reference that had the name, because another one gets it.
 
     The row of a deleted file stays: its bytes are stored as long as the build, and count for the build's limits.
 
     Raises InvalidRequestError: a deleted file had the name.
     """
-    if hidden.get(name):
+    hidden = next((row for row in rows if row.name == name and row.deleted_at is not None), None)
+    if hidden is None:
+        return
+    if hidden.reference is None:
         raise InvalidRequestError(f"A deleted file had the name '{name}'; choose another name.")
-    if name in hidden:
-        tx.execute(artifacts.delete().where(artifacts.c.build_uuid == build_uuid, artifacts.c.name == name))
+    tx.execute(artifacts.delete().where(artifacts.c.build_uuid == build_uuid, artifacts.c.name == name))
 
 
 def _said(row: ArtifactRow) -> tuple[object, ...]:
@@ -145,11 +141,15 @@ def _free_name(kind: str, taken: Collection[str]) -> str:
     return next(name for name in names if name not in taken)
 
 
+def _all_rows(tx: Tx, build_uuid: str) -> list[ArtifactRow]:
+    """The build's artifacts, the oldest first, deleted ones included."""
+    query = sa.select(artifacts).where(artifacts.c.build_uuid == build_uuid)
+    return [_row(each) for each in tx.execute(query.order_by(artifacts.c.created_at, artifacts.c.name))]
+
+
 def references_and_files(tx: Tx, build_uuid: str, which: ArtifactFilter | None = None) -> list[ArtifactRow]:
     """The build's artifacts, the oldest first, without deleted ones."""
-    of_build = (artifacts.c.build_uuid == build_uuid, artifacts.c.deleted_at.is_(None))
-    query = sa.select(artifacts).where(*of_build).order_by(artifacts.c.created_at, artifacts.c.name)
-    found = [_row(each) for each in tx.execute(query)]
+    found = [row for row in _all_rows(tx, build_uuid) if row.deleted_at is None]
     return found if which is None else [row for row in found if _passes(row, which)]
 
 
@@ -176,12 +176,13 @@ def change_artifact(tx: Tx, build_uuid: str, row: ArtifactRow, values: Mapping[s
     """Change columns of the artifact; raises InvalidRequestError if its name cannot be changed to the given one."""
     same = (artifacts.c.build_uuid == build_uuid, artifacts.c.name == row.name)
     name = values.get("name", row.name)
-    if name != row.name and any(other.name == name for other in references_and_files(tx, build_uuid)):
-        raise InvalidRequestError(f"Artifact with name '{name}' already exists for this build")
-    if name != row.name and row.reference is None:
-        raise InvalidRequestError("An uploaded file keeps its name.")
     if name != row.name:
-        _forget_hidden(tx, build_uuid, name, _hidden(tx, build_uuid))
+        rows = _all_rows(tx, build_uuid)
+        if any(other.name == name and other.deleted_at is None for other in rows):
+            raise InvalidRequestError(f"Artifact with name '{name}' already exists for this build")
+        if row.reference is None:
+            raise InvalidRequestError("An uploaded file keeps its name.")
+        _forget_hidden(tx, build_uuid, name, rows)
     changed = {**values, "artifact_id": row.artifact_id, "updated_at": tx.now.at}
     tx.execute(artifacts.update().where(*same).values(changed))
     return known_artifact(tx, build_uuid, row.artifact_id)
