@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any, Final
 
 from aiohttp import ClientHandlerType, ClientRequest, ClientResponse, ClientSession, ClientTimeout, UploadTracker
+from aiohttp.base_protocol import BaseProtocol
 from aiohttp.connector import Connection
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
@@ -56,7 +57,7 @@ class LogRequest:
         self._on_reported = on_reported
         self._on_sent = on_sent
         self._failure: ShuttleError | None = None
-        self._transport: asyncio.Transport | None = None
+        self._connection: BaseProtocol | None = None
         self._timer = asyncio.timeout(None)
         self._upload = UploadTracker()
 
@@ -93,6 +94,11 @@ class LogRequest:
                 # `close` would wait forever for a receiver that reads nothing. It would also end the connection
                 # properly, and a receiver might take the bytes so far for the whole body.
                 self._transport.abort()
+
+    @property
+    def _transport(self) -> asyncio.Transport | None:
+        """None also after the end of the connection: asyncio (3.11) may raise AttributeError in `abort` then."""
+        return None if self._connection is None else self._connection.transport
 
     @property
     def _is_tls(self) -> bool:
@@ -146,9 +152,9 @@ class LogRequest:
         request.response_class = partial(_ReportingResponse, self)  # type: ignore[assignment]
         return await send(request)
 
-    def connected(self, transport: asyncio.Transport | None) -> None:
-        """Keep the connection's transport for an abort."""
-        self._transport = transport
+    def connected(self, connection: BaseProtocol) -> None:
+        """Keep the connection for an abort."""
+        self._connection = connection
 
     async def note_answer(self, headers: CIMultiDictProxy[str]) -> None:
         """Note the offset in an answer, also in an interim (1xx) one."""
@@ -175,7 +181,7 @@ class _ReportingResponse(ClientResponse):
     async def start(self, connection: Connection) -> ClientResponse:
         protocol = connection.protocol
         assert protocol is not None  # noqa: S101 - aiohttp has just written to it
-        self._log_request.connected(connection.transport)
+        self._log_request.connected(protocol)
         read = protocol.read
 
         async def read_and_report() -> Any:

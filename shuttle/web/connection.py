@@ -128,6 +128,7 @@ class Connection(web.RequestHandler):
             self._wait_timer.cancel()
         if self._stall_timer is not None:
             self._stall_timer.cancel()
+        self._wire = None  # asyncio (3.11) may raise AttributeError in `abort` after this
         super().connection_lost(exc)
 
     def drop(self) -> None:

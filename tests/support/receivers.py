@@ -113,6 +113,15 @@ class Exchange:
         while await self.read_chunk():
             pass
 
+    async def discard_rest(self) -> None:
+        """Read what the client still sends, without adding it to `body`, until the client closes the connection.
+
+        A connection that is closed with unread bytes is reset, and then the client may never read the answer.
+        """
+        with suppress(ConnectionError):
+            while await self._reader.read(65_536):
+                pass
+
     # --- answering
 
     async def answer(self, status: int = 200, headers: dict[str, str] | None = None, body: bytes = b"") -> None:

@@ -11,7 +11,10 @@ TEXT = b"".join(b"line %094d\n" % number for number in range(52_000))  # 5.2 MB
 
 
 def limited(limit_bytes: int, *, reset: bool = False, reports_offset: bool = False) -> Script:
-    """Accepts requests of up to `limit_bytes`; answers a longer one with 413 at once and stops reading it."""
+    """Accepts requests of up to `limit_bytes`; answers a longer one with 413 at once and discards the rest of it.
+
+    With `reset` it resets the connection instead of reading the rest.
+    """
 
     async def script(exchange: Exchange) -> None:
         while not exchange.ended and not exchange.broken and len(exchange.body) <= limit_bytes:
@@ -23,6 +26,8 @@ def limited(limit_bytes: int, *, reset: bool = False, reports_offset: bool = Fal
             await exchange.answer(204, {})
             return
         await exchange.answer(413, {"Shuttle-Log-Offset": str(offset + 1000)} if reports_offset else {})
+        if not reset:
+            await exchange.discard_rest()
         exchange.hang_up(reset=reset)
 
     return script
