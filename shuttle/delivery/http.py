@@ -8,6 +8,7 @@ from datetime import datetime
 
 import aiohttp
 from multidict import CIMultiDict
+from yarl import URL
 
 from shuttle import __version__
 from shuttle.delivery import DueDelivery, SendResult
@@ -17,6 +18,7 @@ from shuttle.outgoing.connector import ConnectionUse
 from shuttle.outgoing.faults import describe_connect_error
 from shuttle.outgoing.lenient_client import ResponseHeadTooLargeError
 from shuttle.outgoing.retry_after import retry_after_seconds
+from shuttle.outgoing.urls import as_written
 from shuttle.outgoing.userinfo import basic_authorization, split_userinfo
 
 _MAX_ANSWER_BYTES = 64 * 1024
@@ -61,7 +63,7 @@ class HttpStatusSender:
                 if not use.explains(error):
                     raise
 
-    def _address(self, delivery: DueDelivery, at: datetime) -> tuple[str, CIMultiDict[str]]:
+    def _address(self, delivery: DueDelivery, at: datetime) -> tuple[URL, CIMultiDict[str]]:
         """The URL without its userinfo, and the headers: ours replace those of the caller, except User-Agent."""
         url, credentials = split_userinfo(delivery.url)
         headers = CIMultiDict({"User-Agent": f"build-shuttle/{__version__}"} | dict(delivery.headers))
@@ -69,7 +71,7 @@ class HttpStatusSender:
             headers["Authorization"] = basic_authorization(credentials)
         headers["Content-Type"] = "application/json"
         headers.update(self.signer.headers(delivery.webhook_id, at, delivery.body))
-        return url, headers
+        return as_written(url), headers
 
 
 async def _discard_body(response: aiohttp.ClientResponse) -> None:

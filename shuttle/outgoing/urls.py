@@ -25,6 +25,8 @@ _ADDRESS = re.compile(
 _HOST = re.compile(r"(?!.{254})[A-Za-z0-9_\-]{1,63}(?:\.[A-Za-z0-9_\-]{1,63})*\.?")
 MAX_URL_CHARACTERS = 16_384
 _PORT = re.compile(r"[0-9]{1,5}")
+# The characters of RFC 3986.
+_VALID = re.compile(r"[A-Za-z0-9\-._~:/?#\[\]@!$&'()*+,;=%]*")
 _BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
 
@@ -63,6 +65,14 @@ def split_url(url: str, name: str) -> UrlParts:
     if not url.isascii():
         _check_international(f"http://{host}{rest}", name)
     return UrlParts(scheme.lower(), host, None if port is None else read_port(port, name), userinfo, rest)
+
+
+def as_written(url: str) -> URL:
+    """The URL with its percent-escapes as written, because a signature may cover them; escaped only if it must be.
+
+    Raises ValueError for a URL that cannot be parsed.
+    """
+    return URL(url, encoded=_VALID.fullmatch(url) is not None)
 
 
 def named(schemes: Iterable[str]) -> str:

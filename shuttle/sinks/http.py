@@ -14,6 +14,7 @@ from shuttle.errors import ShuttleError
 from shuttle.logs import LogReader
 from shuttle.outgoing.faults import describe_fault
 from shuttle.outgoing.hooks import shown_host
+from shuttle.outgoing.urls import as_written
 from shuttle.outgoing.userinfo import basic_authorization, split_userinfo
 from shuttle.sinks import SinkLedger, SinkTarget
 from shuttle.sinks.host_recovery import HostRecovery
@@ -115,7 +116,7 @@ class HttpUpload:
         """Handle a 2xx. If it came before the end of the body, the receiver wants the rest in another request."""
         if request.ended:
             self._report_success()
-        if request.ended and not request.is_piece:
+        if request.ended and not request.is_piece and not request.wants_more:
             await self._ledger.done(self._target.sink_id, self._log.size_bytes)
             return True
         self.refusals = 0
@@ -123,7 +124,7 @@ class HttpUpload:
         await self._resume_at(request, request.sent_offset if reported is None else reported)
         if request.ended and self.offset > request.first_offset:
             return None
-        detail = "without acknowledging any byte of the piece" if request.ended else "before the log's end"
+        detail = "without acknowledging any byte of the request" if request.ended else "before the log's end"
         return await self._failed(f"answered {status} {detail}.")
 
     async def _refused(self, request: LogRequest, status: int) -> bool | None:
@@ -205,8 +206,7 @@ def _address_and_headers(target: SinkTarget) -> tuple[URL, CIMultiDict[str]]:
         headers["Shuttle-Metadata"] = metadata
     else:
         headers["Shuttle-Metadata-Omitted"] = "true"
-    # Exactly as the caller wrote it: requoting would break a signature in the query.
-    return URL(address, encoded=address.isascii()), headers
+    return as_written(address), headers
 
 
 def _ascii(text: str) -> str:

@@ -6,7 +6,6 @@ from functools import partial
 from typing import Any, Final
 
 from aiohttp import ClientHandlerType, ClientRequest, ClientResponse, ClientSession, ClientTimeout, UploadTracker
-from aiohttp.base_protocol import BaseProtocol
 from aiohttp.connector import Connection
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
@@ -57,7 +56,7 @@ class LogRequest:
         self._on_reported = on_reported
         self._on_sent = on_sent
         self._failure: ShuttleError | None = None
-        self._connection: BaseProtocol | None = None
+        self._transport: asyncio.Transport | None = None
         self._timer = asyncio.timeout(None)
         self._upload = UploadTracker()
 
@@ -90,15 +89,10 @@ class LogRequest:
             raise
         finally:
             self._note_sent()
-            if self._transport is not None:
+            if self._transport is not None and _is_open(self._transport):
                 # `close` would wait forever for a receiver that reads nothing. It would also end the connection
                 # properly, and a receiver might take the bytes so far for the whole body.
                 self._transport.abort()
-
-    @property
-    def _transport(self) -> asyncio.Transport | None:
-        """None also after the end of the connection: asyncio (3.11) may raise AttributeError in `abort` then."""
-        return None if self._connection is None else self._connection.transport
 
     @property
     def _is_tls(self) -> bool:
@@ -148,13 +142,18 @@ class LogRequest:
 
     # --- the receiver's answers
 
+    @property
+    def wants_more(self) -> bool:
+        """Whether the final answer reports an offset before the log's end: the receiver wants the log from there."""
+        return self.answer_offset is not None and self.answer_offset < self._log.size_bytes
+
     async def _report_interim_answers(self, request: ClientRequest, send: ClientHandlerType) -> ClientResponse:
         request.response_class = partial(_ReportingResponse, self)  # type: ignore[assignment]
         return await send(request)
 
-    def connected(self, connection: BaseProtocol) -> None:
-        """Keep the connection for an abort."""
-        self._connection = connection
+    def connected(self, transport: asyncio.Transport | None) -> None:
+        """Keep the connection's transport for an abort, also after aiohttp has closed the connection."""
+        self._transport = transport
 
     async def note_answer(self, headers: CIMultiDictProxy[str]) -> None:
         """Note the offset in an answer, also in an interim (1xx) one."""
@@ -171,6 +170,12 @@ class LogRequest:
         return int(text) if int(text) <= self._log.size_bytes else None
 
 
+def _is_open(transport: asyncio.Transport) -> bool:
+    """Whether the socket is open. After a `close` that has sent all, `abort` raises AttributeError (Python 3.11)."""
+    socket = transport.get_extra_info("socket")
+    return socket is not None and socket.fileno() >= 0
+
+
 class _ReportingResponse(ClientResponse):
     """A response that reports its connection, and the interim answers, which aiohttp drops."""
 
@@ -181,7 +186,7 @@ class _ReportingResponse(ClientResponse):
     async def start(self, connection: Connection) -> ClientResponse:
         protocol = connection.protocol
         assert protocol is not None  # noqa: S101 - aiohttp has just written to it
-        self._log_request.connected(protocol)
+        self._log_request.connected(connection.transport)
         read = protocol.read
 
         async def read_and_report() -> Any:

@@ -1,6 +1,5 @@
 """Fetches http:// and https:// sources."""
 
-import re
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
@@ -16,6 +15,7 @@ from shuttle.errors import AddressRefusedError, BuildFailedError, RetryLaterErro
 from shuttle.outgoing.faults import describe_connect_error, describe_fault
 from shuttle.outgoing.lenient_client import BrokenBodyError, ResponseHeadTooLargeError
 from shuttle.outgoing.retry_after import retry_after_seconds
+from shuttle.outgoing.urls import as_written
 from shuttle.outgoing.userinfo import Credentials, basic_authorization, split_userinfo, without_userinfo
 from shuttle.sources import FetchedSource, SourceLimits
 from shuttle.sources.download import Download
@@ -27,8 +27,6 @@ _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _RETRIABLE = frozenset({408, 425, 429})
 # Retried if they come with Retry-After: an archive that is still being made, and hosts that limit requests by 403.
 _RETRIABLE_WITH_RETRY_AFTER = frozenset({202, 403})
-# A URL of the characters that RFC 3986 allows is sent as written, because a signature may cover its percent-escapes.
-_AS_WRITTEN = re.compile(r"[A-Za-z0-9\-._~:/?#\[\]@!$&'()*+,;=%]*")
 # An interrupted download is resumed at once if its last request brought this much; otherwise after the usual backoff.
 _MIN_PROGRESS_BYTES = 64 * 1024
 
@@ -156,7 +154,7 @@ def _redirected(url: str, response: aiohttp.ClientResponse, shown: str) -> str:
 
 def _target(url: str, shown: str) -> URL:
     try:
-        target = URL(url, encoded=_AS_WRITTEN.fullmatch(url) is not None)
+        target = as_written(url)
         usable = target.scheme in {"http", "https"} and bool(target.raw_host) and target.port != 0
     except ValueError:
         usable = False

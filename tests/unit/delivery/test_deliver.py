@@ -62,9 +62,9 @@ async def deliver(
 async def test_post_has_the_body_headers_credentials_and_signature():
     async with receiving(answers(200)) as receiver:
         url = receiver.url.replace("http://", "http://us%40er:p%3Aw@")
-        attempt = await deliver(f"{url}/a%2Fb?x=%20y", headers={"X-Key": "abc", "user-agent": "mine"})
+        attempt = await deliver(f"{url}/a%2Fb?x=%20y%2Fz%7e", headers={"X-Key": "abc", "user-agent": "mine"})
     (post,) = receiver.posts
-    assert (post.path, post.body) == ("/a%2Fb?x=%20y", b'{"status":"queued"}')
+    assert (post.path, post.body) == ("/a%2Fb?x=%20y%2Fz%7e", b'{"status":"queued"}')
     assert post.headers["Content-Type"] == "application/json"
     assert post.headers["Authorization"] == f"Basic {base64.b64encode(b'us@er:p:w').decode()}"
     assert (post.headers["X-Key"], post.headers.getall("User-Agent")) == ("abc", ["mine"])

@@ -111,6 +111,16 @@ async def test_early_answer_may_set_the_offset_to_resume_at(build: Build, status
         assert build.ledger.details("acknowledged") == [300, 300]
 
 
+async def test_complete_request_is_continued_at_the_smaller_offset_of_its_answer(build: Build) -> None:
+    async with Receiver(answering(200, offset_header(300)), answering(200)) as receiver:
+        build.log.append(TEXT)
+        build.end()
+        await build.forward(receiver.url)
+        assert offsets(receiver) == [0, 300]
+        assert receiver.exchanges[1].body == TEXT[300:]
+    assert build.ledger.calls[-1] == ("done", len(TEXT))
+
+
 @pytest.mark.parametrize("nonsense", ["-1", "many", "", "99999999999999999999999", "1000001", "٣"])
 async def test_impossible_offset_in_an_answer_is_ignored(build: Build, nonsense: str) -> None:
     headers = {"Shuttle-Log-Offset": nonsense}

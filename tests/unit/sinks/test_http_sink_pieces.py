@@ -124,7 +124,7 @@ async def test_unacknowledged_piece_is_sent_again_by_the_next_attempt(build: Bui
     async with Receiver(limited(100_000), acknowledges_nothing, answering(200), buffer_bytes=65_536) as receiver:
         await build.forward(receiver.url)
         assert [exchange.headers["Shuttle-Log-Offset"] for exchange in receiver.exchanges[:3]] == ["0", "0", "0"]
-    assert "without acknowledging any byte of the piece" in str(build.ledger.details("failing")[-1])
+    assert "without acknowledging any byte of the request" in str(build.ledger.details("failing")[-1])
 
 
 async def test_413_to_the_smallest_piece_is_retried_like_other_failures(build: Build) -> None:

@@ -105,10 +105,19 @@ async def test_connection_to_a_receiver_that_stops_reading_is_closed(build: Buil
         await build.ledger.until("failing")
         assert "timed out" in str(build.ledger.details("failing")[0])
         forwarding.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await forwarding
+        assert not closing_connections()
         first = receiver.exchanges[0]
         await first.read_all()
         assert first.broken
         assert len(first.body) < len(TEXT) * 20
+
+
+def closing_connections() -> list[asyncio.Transport]:
+    """Connections that were closed but still wait until their peer has read the rest."""
+    transports = asyncio.get_running_loop()._transports.values()  # type: ignore[attr-defined]
+    return [one for one in transports if one.is_closing() and one.get_write_buffer_size()]
 
 
 async def test_silent_log_does_not_time_out(build: Build) -> None:
