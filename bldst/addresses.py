@@ -81,6 +81,11 @@ class Address:
             return "http://" + self.host + path
         return path
 
+    def proxy_headers(self, environment: Mapping[str, str]) -> Mapping[str, str]:
+        """Return the proxy's credentials for a request that the proxy reads; a tunnel's are sent when it opens."""
+        proxy = self._proxy(environment) if self.scheme == "http" else None
+        return _proxy_headers(proxy) if proxy else {}
+
     def _proxy(self, environment: Mapping[str, str]) -> Optional[SplitResult]:
         """The proxy of the environment, chosen as by curl: HTTP_PROXY in capitals is ignored, HTTPS_PROXY is not."""
         scheme = self.scheme

@@ -80,6 +80,7 @@ class Client:
         deadline = started + self._timeout_seconds
         connection = self._connect(address)
         target = address.target(self._environment)
+        headers = {**headers, **address.proxy_headers(self._environment)}
         try:
             connection.sock.settimeout(max(deadline - time.monotonic(), 0.001))
             if content is None or isinstance(content, bytes):

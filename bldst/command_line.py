@@ -8,7 +8,7 @@ from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
 
 from bldst.commands import ELSEWHERE, load
 from bldst.errors import UsageError
-from bldst.grammar import BUILD, Command, Fields, Noun, Option
+from bldst.grammar import BUILD, KEY, Command, Fields, Noun, Option
 from bldst.option_values import NOT_AN_ID, read_value
 
 _FORMATS = ("table", "json", "text")
@@ -68,7 +68,7 @@ def _read_options(line: Line, words: Sequence[str], used: List[str]) -> Iterator
     for word in rest:
         if word == "--":
             yield from rest
-        elif word.startswith("-") and word != "-":
+        elif word.startswith("-") and word != "-" and not _is_key(line, word):
             name, equals, text = word.partition("=")
             option = _find_option(line, name)
             used.append(name)
@@ -85,6 +85,13 @@ def _read_options(line: Line, words: Sequence[str], used: List[str]) -> Iterator
         line.command = line.noun.default_command
         if line.command is None and not line.general.get("help"):
             raise UsageError(f"{line.noun.name} needs a command: bldst {line.noun.name} --help")
+
+
+def _is_key(line: Line, word: str) -> bool:
+    """Whether the word is the key of a command that takes one: a key may begin with a dash."""
+    if line.command is None or KEY not in line.command.positionals:
+        return False
+    return not any(word.partition("=")[0] in option.names for option in _EVERYWHERE)
 
 
 def _take_command_word(line: Line, word: str) -> bool:
@@ -162,6 +169,8 @@ def _places(line: Line, command: Command, free: List[str], build_id: Optional[st
             places[name.rstrip("?")] = _positional(name, free.pop(0))
         elif not name.endswith("?"):
             raise UsageError(f"{_name_of(line)} needs {_described(wanted)}")
+    if free and KEY in places:
+        raise UsageError(f"{_name_of(line)} takes one word")  # any of them may be the key
     if free:
         raise UsageError(f"{_name_of(line)} takes no further word {free[0]!r}")
     return places

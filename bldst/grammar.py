@@ -9,6 +9,9 @@ from typing import Any, Callable, Dict, Mapping, Optional, Sequence, Tuple
 BUILD = "build"
 """The positional that is also taken from `--build-id` or from BLDST_BUILD_ID."""
 
+KEY = "key"
+"""The positional that is the caller's key: it may begin with a dash, and no error repeats it."""
+
 Fields = Dict[str, Any]
 
 

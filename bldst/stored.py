@@ -8,6 +8,7 @@ from typing import Optional
 
 from bldst.addresses import Address
 from bldst.errors import CommandError, UsageError
+from bldst.grammar import KEY
 from bldst.run import Run
 
 _NAMES = {"api_url": "API_URL", "api_key": "API_KEY", "jwt_token": "JWT_TOKEN"}
@@ -22,7 +23,7 @@ def set_url(run: Run) -> int:
 
 def set_key(run: Run) -> int:
     """Store the key."""
-    key = run.places["key"]
+    key = run.places[KEY]
     if key == "-":
         key = run.read_stdin(line=True).strip()
     if not key:

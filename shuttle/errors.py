@@ -318,7 +318,9 @@ class SettingsError(ShuttleError):
 
 
 class DatabaseInUseError(SettingsError):
-    """Another process serves from the SQLite file."""
+    """Another process uses the SQLite file. It may end soon, so a supervisor such as systemd should start it again."""
+
+    code = "database_in_use"
 
 
 class MovedError(SettingsError):

@@ -20,7 +20,7 @@ from shuttle.settings import Settings, names_without_effect
 from shuttle.web import READINESS
 from shuttle.web.packerd import PREFIX
 from shuttle.web.packerd.tls import packerd_tls
-from shuttle.web.server import make_packerd_web, make_runner, make_web, tls_listener
+from shuttle.web.server import make_callers, make_packerd_web, make_runner, make_web, time_limits, tls_listener
 from shuttle.web.server_log import EventLoopLog, redirect_server_log
 from shuttle.web.waiting import WaitingSite
 
@@ -55,9 +55,10 @@ async def serve(settings: Settings) -> None:
     public_url = settings.build_shuttle_host or own_url
     replica_url = settings.shuttle_replica_url or own_url
     async with AsyncExitStack() as stack:
-        waiting = [WaitingSite(listening)]
+        callers, times = make_callers(settings), time_limits(settings)
+        waiting = [WaitingSite(listening, callers, times)]
         if packerd is not None:
-            waiting.append(WaitingSite(packerd, root=PREFIX, tls=tls))
+            waiting.append(WaitingSite(packerd, callers, times, root=PREFIX, tls=tls))
         if settings.postgres_url:
             for each in waiting:
                 stack.push_async_callback(each.close)

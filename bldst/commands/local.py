@@ -1,8 +1,8 @@
 """bldst config and auth: the settings of this machine."""
 
-from bldst.grammar import Command, Noun, Option
+from bldst.grammar import KEY, Command, Noun, Option
 
-_SET_KEY = Command("set-key", "Store the key; - reads it from stdin", positionals="key", run="stored:set_key")
+_SET_KEY = Command("set-key", "Store the key; - reads it from stdin", positionals=KEY, run="stored:set_key")
 
 TABLE = (
     Noun(

@@ -168,13 +168,30 @@ class ShuttleClient:
                     raise
                 await asyncio.sleep(_RECONNECT_PAUSE_SECONDS)  # no signal reports that a service is back
 
+    async def until_log_ends(self, app_id: str, build_id: str) -> None:
+        """Follow the log from where it is now, and discard it."""
+        build = await self._patiently(lambda: self.build(app_id, build_id))
+        async for _ in self.log(app_id, build_id, offset=build["log"]["bytes"], follow=True):
+            pass
+
     async def end_of(self, app_id: str, build_id: str) -> dict[str, Any]:
         """The build, once it is final. To be called at the end of its log, which comes moments before or after that."""
         while True:
-            build = await self.build(app_id, build_id)
+            build = await self._patiently(lambda: self.build(app_id, build_id))
             if build["timestamps"]["finished_at"] is not None:
                 return build
             await asyncio.sleep(0.1)  # the log's end and the final state are two writes, moments apart
+
+    async def _patiently(self, read: Callable[[], Awaitable[Answer]]) -> Answer:
+        """Read again if the service is unreachable for a while, as when it is restarted."""
+        began_at = time.monotonic()
+        while True:
+            try:
+                return await read()
+            except ServiceUnreachableError:
+                if time.monotonic() - began_at > _RECONNECT_FOR_SECONDS:
+                    raise
+                await asyncio.sleep(_RECONNECT_PAUSE_SECONDS)  # no signal reports that a service is back
 
     @asynccontextmanager
     async def _log_response(

@@ -84,6 +84,7 @@ def apply(
 
     from jenkins_pipelines.render import render as rendered
     from shuttle.jenkins.client import JenkinsClient
+    from shuttle.outgoing.tls import tls_context
     from shuttle.settings import load_settings
 
     kind = _kind(name)
@@ -92,7 +93,7 @@ def apply(
 
     async def put() -> None:
         for url in settings.controllers.values():
-            jenkins = JenkinsClient(url)
+            jenkins = JenkinsClient(url, ssl_context=tls_context(settings.shuttle_ca_file))
             try:
                 await jenkins.apply_job(job, written.config_xml, written.digest)
             finally:

@@ -30,6 +30,8 @@ def new(
 ) -> None:
     """Make a token and print it; it is not stored."""
     token = secrets.token_urlsafe(_TOKEN_BYTES)
+    while token.startswith("-"):  # some commands would take it for an option
+        token = secrets.token_urlsafe(_TOKEN_BYTES)
     if as_json:
         print(json.dumps({"role": role.value, "token": token, "setting": f"SHUTTLE_TOKENS={role.value}:{token}"}))
         return

@@ -133,7 +133,9 @@ def builds(
 
 async def end(client: "ShuttleClient", app_id: str, build_id: str, *, as_json: bool) -> None:
     """Follow a build to its end: print its log (with `as_json` the build instead); the exit code is its result."""
-    if not as_json:
+    if as_json:
+        await client.until_log_ends(app_id, build_id)
+    else:
         await _print_log(client, app_id, build_id, offset=0, follow=True)
     build = await client.end_of(app_id, build_id)
     if as_json:

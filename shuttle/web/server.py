@@ -12,6 +12,7 @@ from shuttle.errors import OutcomeUnknownError, ShuttleError
 from shuttle.lifecycle import Services
 from shuttle.lifecycle.membership import Membership
 from shuttle.lifecycle.signals import Signals
+from shuttle.settings import Settings
 from shuttle.store.request_time import end_limit, limited_request
 from shuttle.web import (
     ACCEPTANCE,
@@ -71,10 +72,7 @@ def make_web(services: Services, worker: Worker, membership: Membership) -> web.
     app[READINESS] = Readiness(services)
     app[BUILD_COUNT] = BuildCount(services.database)
     app[STARTED_AT] = services.clock.now()
-    app[CALLERS] = Callers(
-        maximum=connection_limit(settings.shuttle_max_connections),
-        maximum_per_peer=settings.shuttle_max_connections_per_peer,
-    )
+    app[CALLERS] = make_callers(settings)
     app[GATE] = gate = _gate(services)
     add_packerd_routes(app, gate, packerd.PREFIX)
     for route in ROUTES:
@@ -84,6 +82,23 @@ def make_web(services: Services, worker: Worker, membership: Membership) -> web.
     app.router.add_route("*", "/-/{rest:.*}", _nothing_here)
     _prepare_responses(app)
     return app
+
+
+def make_callers(settings: Settings) -> Callers:
+    """Make the count of connections, which has the limits of the settings."""
+    return Callers(
+        maximum=connection_limit(settings.shuttle_max_connections),
+        maximum_per_peer=settings.shuttle_max_connections_per_peer,
+    )
+
+
+def time_limits(settings: Settings) -> TimeLimits:
+    """The limits of time for a connection."""
+    return TimeLimits(
+        head=settings.shuttle_head_timeout_seconds,
+        idle=settings.shuttle_idle_timeout_seconds,
+        reader=settings.shuttle_reader_stall_seconds,
+    )
 
 
 # What the listener of packer over REST shares with the main one.
@@ -200,12 +215,7 @@ class _Runner(web.AppRunner):
 
     async def _make_server(self) -> web.Server:
         services = self.app[SERVICES]
-        settings = services.settings
-        times = TimeLimits(
-            head=settings.shuttle_head_timeout_seconds,
-            idle=settings.shuttle_idle_timeout_seconds,
-            reader=settings.shuttle_reader_stall_seconds,
-        )
+        times = time_limits(services.settings)
         callers, form = self.app[CALLERS], self.app.get(ERROR_FORM)
         return _Server(await super()._make_server(), callers, times, services.signals, self._kwargs, error_form=form)
 

@@ -42,12 +42,18 @@ class TlsListener:
         """Accept connections until `close`."""
         self._accepting = asyncio.create_task(self._accept(), name="accept TLS")
 
+    async def stop_accepting(self) -> None:
+        """Accept no further connections; handshakes continue."""
+        if self._accepting is not None:
+            self._accepting.cancel()
+            await asyncio.gather(self._accepting, return_exceptions=True)
+
     async def close(self) -> None:
         """Close the socket, and end the handshakes that are under way; established connections stay."""
-        tasks = {*self._handshakes, *([self._accepting] if self._accepting is not None else [])}
-        for task in tasks:
+        await self.stop_accepting()
+        for task in self._handshakes:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*self._handshakes, return_exceptions=True)
         self._listening.close()
 
     async def _accept(self) -> None:

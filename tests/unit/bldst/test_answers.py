@@ -277,9 +277,12 @@ def test_proxy_of_the_environment_is_used_unless_it_is_excluded(server: Recordin
     variables = {"BLDST_API_URL": "http://shuttle.example/-/state", "http_proxy": proxy}
     server.says("GET http://shuttle.example/-/state/builds/b", {"id": "b"})
     assert json.loads(run("build get b", **variables).out) == {"id": "b"}
+    assert server.requests[-1].headers["proxy-authorization"] == "Basic dXNlcjp3b3Jk"
     server.requests.clear()
     run("build get b", http_proxy=proxy, no_proxy="localhost, 127.0.0.1")
-    assert [request.path for request in server.requests] == ["/-/state/builds/b"]
+    (direct,) = server.requests
+    assert direct.path == "/-/state/builds/b"
+    assert "proxy-authorization" not in direct.headers
 
 
 @pytest.mark.parametrize(

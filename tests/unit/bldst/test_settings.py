@@ -144,6 +144,18 @@ def test_key_is_stored_for_its_owner_only(words: str, file: Path, server: Record
     assert list(file.parent.iterdir()) == [file]
 
 
+@pytest.mark.parametrize("key", ["-XyZ0123456789abcdef", "--XyZ0123456789abcdef", "-v0123456789abcdef"])
+def test_key_may_begin_with_a_dash(key: str, file: Path, run: Run):
+    assert run(f"auth set-key {key}", BLDST_API_KEY="").code == 0
+    assert file.read_text() == f'api_key: "{key}"\n'
+
+
+@pytest.mark.parametrize("words", ["--kye s3cret-key", "s3cret-key another"])
+def test_error_of_set_key_does_not_repeat_the_key(words: str, run: Run):
+    ran = run(f"auth set-key {words}", BLDST_API_KEY="")
+    assert (ran.code, ran.err) == (2, "bldst: auth set-key takes one word\n")
+
+
 def test_key_is_read_from_stdin(file: Path, run: Run):
     run("auth set-key -", stdin="from-stdin\n", BLDST_API_KEY="")
     assert file.read_text() == 'api_key: "from-stdin"\n'

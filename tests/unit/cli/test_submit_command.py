@@ -7,6 +7,7 @@ import tarfile
 
 import pytest
 
+from shuttle.cli import client
 from shuttle.cli.pack import MAX_ARCHIVE_BYTES
 
 
@@ -161,9 +162,26 @@ async def test_follow_shows_the_log_and_exits_with_the_result(service, run, fina
 
 async def test_follow_with_json_prints_the_final_build(service, run, final_build):
     service.says("POST", "/shop/7", {"status": "OK"})
+    service.says("GET", "/shop/7", final_build | {"timestamps": {"finished_at": None}, "log": {"bytes": 6}})
     service.says("GET", "/shop/7", final_build)
+    service.will("GET", "/shop/7/logs", _log(b"world", complete=True))
     ran = await run("submit", "shop", "7", "--source", "https://code.example.com/a.tgz", "--follow", "--json")
     assert (ran.code, json.loads(ran.out)) == (0, final_build)
+    assert [asked.query for asked in service.asked if asked.path == "/shop/7/logs"] == [
+        {"offset": "6", "follow": "true"}
+    ]
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+async def test_follow_survives_a_restart_of_the_service(service, run, final_build, monkeypatch, as_json: bool):
+    monkeypatch.setattr(client, "_RECONNECT_PAUSE_SECONDS", 0.01)
+    unavailable = {"status": "error", "code": "store_unavailable", "message": "The database does not answer."}
+    service.says("POST", "/shop/7", {"status": "OK"})
+    service.says("GET", "/shop/7", unavailable, status=503)
+    service.says("GET", "/shop/7", final_build)
+    service.will("GET", "/shop/7/logs", _log(b"", complete=True))
+    command = ["submit", "shop", "7", "--source", "https://code.example.com/a.tgz", "--follow"]
+    assert (await run(*command, *(["--json"] if as_json else []))).code == 0
 
 
 def _decoded(url: str) -> bytes:
