@@ -18,6 +18,7 @@ from shuttle.errors import (
 from shuttle.web.answers import error_answer, error_bytes
 from shuttle.web.callers import Callers, peer_name
 from shuttle.web.error_forms import ErrorForm, contract_form
+from shuttle.web.reader_watch import ReaderWatch
 
 # Request line and headers together. For comparison: nginx accepts 32 KiB, S3 servers 16 KiB.
 MAX_HEAD_BYTES = 64 * 1024
@@ -53,9 +54,7 @@ class Connection(web.RequestHandler):
         "_finished",
         "_head_bytes",
         "_peer",
-        "_resumed",
-        "_seen",
-        "_stall_timer",
+        "_reader_watch",
         "_times",
         "_wait_timer",
         "_wait_until",
@@ -87,9 +86,7 @@ class Connection(web.RequestHandler):
         self._head_bytes = 0
         self._wait_timer: asyncio.TimerHandle | None = None
         self._wait_until: float | None = None
-        self._stall_timer: asyncio.TimerHandle | None = None
-        self._resumed = 0
-        self._seen = (0, 0)
+        self._reader_watch: ReaderWatch | None = None
         self._body: StreamReader | None = None
 
     # --- opening and closing
@@ -98,6 +95,7 @@ class Connection(web.RequestHandler):
         """See asyncio.Protocol: the connection is counted, or refused with 503."""
         assert isinstance(transport, asyncio.Transport)  # noqa: S101 - we serve TCP only
         self._wire = transport
+        self._reader_watch = ReaderWatch(transport, self._times.reader, self.drop)
         if self._peer is None:
             peer = peer_name(transport.get_extra_info("peername"))
             if not self._callers.enter(peer):
@@ -126,8 +124,9 @@ class Connection(web.RequestHandler):
         self._end_wait()
         if self._wait_timer is not None:
             self._wait_timer.cancel()
-        if self._stall_timer is not None:
-            self._stall_timer.cancel()
+        if self._reader_watch is not None:
+            self._reader_watch.end()
+            self._reader_watch = None
         self._wire = None  # asyncio (3.11) may raise AttributeError in `abort` after this
         super().connection_lost(exc)
 
@@ -258,7 +257,8 @@ class Connection(web.RequestHandler):
 
     def resume_writing(self) -> None:
         """See asyncio.Protocol."""
-        self._resumed += 1
+        if self._reader_watch is not None:
+            self._reader_watch.resume()
         super().resume_writing()
 
     def force_close(self) -> None:
@@ -267,28 +267,8 @@ class Connection(web.RequestHandler):
         self._watch_reader()
 
     def _watch_reader(self) -> None:
-        """Check later whether the client has read any of the buffered bytes."""
-        unsent_bytes = self._unsent_bytes
-        if self._stall_timer is None and unsent_bytes:
-            self._seen = (self._resumed, unsent_bytes)
-            self._stall_timer = self._loop.call_later(self._times.reader, self._check_reader)
-
-    @property
-    def _unsent_bytes(self) -> int:
-        """The bytes that wait for the client to read."""
-        if self._wire is None:
-            return 0
-        try:
-            return self._wire.get_write_buffer_size()
-        except AttributeError:  # a TLS transport of CPython 3.11 that was closed twice has no buffer any more
-            return 0
-
-    def _check_reader(self) -> None:
-        self._stall_timer = None
-        if self._wire is not None and self._seen == (self._resumed, self._unsent_bytes):
-            self.drop()
-        else:
-            self._watch_reader()
+        if self._reader_watch is not None:
+            self._reader_watch.check_later()
 
 
 def head_too_large() -> HeadTooLargeError:
