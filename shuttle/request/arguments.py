@@ -80,6 +80,7 @@ def read_secret_arguments(names: list[str], known: Collection[str]) -> tuple[str
     for index, name in enumerate(names):
         if name not in known:
             raise InvalidRequestError(
-                "Name an argument of this request or of EXTRA_BUILD_ARGS.", field=f"secret_arguments[{index}]"
+                "Name an argument of this request, of one of its platforms, or of EXTRA_BUILD_ARGS.",
+                field=f"secret_arguments[{index}]",
             )
     return tuple(dict.fromkeys(names))

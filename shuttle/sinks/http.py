@@ -128,8 +128,8 @@ class HttpUpload:
         return await self._failed(f"answered {status} {detail}.")
 
     async def _refused(self, request: LogRequest, status: int) -> bool | None:
-        self.refusals += status in _REFUSALS
         await self._resume_at(request, self._offset_after_break(request))
+        self.refusals += status in _REFUSALS
         if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE and self._make_pieces_smaller(request):
             await self._failed(f"answered 413; it gets pieces of up to {self._piece_bytes} bytes from now on.")
             self.failures = 0
@@ -167,7 +167,10 @@ class HttpUpload:
         return request.sent_offset if self._resume_at_sent else request.first_offset
 
     async def _resume_at(self, request: LogRequest, offset: int) -> None:
-        self.failures = 0 if offset > request.first_offset else self.failures + 1
+        if offset > request.first_offset:
+            self.failures, self.refusals = 0, 0
+        else:
+            self.failures += 1
         self.offset = offset
         if offset != request.first_offset:
             await self._acknowledge(offset)

@@ -37,6 +37,15 @@ async def test_sink_retries_after_four_refusals(build: Build) -> None:
         assert build.ledger.calls[-1] == ("done", 2)
 
 
+async def test_refusals_that_acknowledge_bytes_are_not_counted_together(build: Build) -> None:
+    refusals = [answering(404, {"Shuttle-Log-Offset": str(offset)}) for offset in range(1, 7)]
+    async with Receiver(*refusals, answering(200)) as receiver:
+        build.log.append(b"some words\n")
+        build.end()
+        await build.forward(receiver.url)
+        assert build.ledger.calls[-1] == ("done", 11)
+
+
 @pytest.mark.parametrize("status", [400, 413, 429, 500, 503])
 async def test_other_error_statuses_are_retried(build: Build, status: int) -> None:
     async with Receiver(*[answering(status)] * 6, answering(200)) as receiver:
