@@ -39,7 +39,8 @@ from shuttle.store.fence import Ownership
 from shuttle.store.idempotency import find_recorded, find_recorded_legacy
 from shuttle.store.new_build import NewBuild
 from shuttle.store.permitted import check_app, check_source
-from shuttle.store.resumes import free_id, unfinished_successor
+from shuttle.store.resume_lines import first_of_line, unfinished_successor
+from shuttle.store.resumes import free_id
 from shuttle.store.tx import Tx
 
 
@@ -88,7 +89,9 @@ class Acceptance:
 
         Raises what `accept` raises, and NotFoundError: there is no build to resume.
         """
-        async with self._lock(f"resume {app_id}/{wanted.build_id}"):
+        with _storage_errors_as_unrecorded():
+            first = await self._services.database.run(first_of_line, app_id, wanted.build_id)
+        async with self._lock(f"resume {first}"):
             if build_id is not None and (known := await self._replay(app_id, build_id, content)) is not None:
                 return replace(known, ignored_fields=wanted.ignored_fields)
             parsed = await resumed_request(app_id, wanted, self._services)

@@ -32,7 +32,7 @@ from shuttle.store.ownership import take_idle_apps
 from shuttle.store.pending_uploads import forget_uploads
 from shuttle.store.platforms import child_of, child_row
 from shuttle.store.prepared import Prepared, padded
-from shuttle.store.resumes import unfinished_successor
+from shuttle.store.resume_lines import unfinished_successor
 from shuttle.store.tables import TO_RUN, apps, builds, packer_runs, receivers, sinks
 from shuttle.store.taken_ids import (
     Uuids,
@@ -213,10 +213,10 @@ def _locked_apps(count: int) -> Prepared:
 
 
 def _successor(tx: Tx, request: AcceptRequest) -> Accepted | ConflictError | None:
-    """The answer if an unfinished build resumes the same build already.
+    """The answer if an unfinished build resumes the same build already, or another one of its line.
 
-    Requests to resume one build are recorded one after the other. In one process `Acceptance.accept_resume` holds a
-    lock, so a batch has only one of them. Other processes wait until the row of the app is unlocked.
+    Requests to resume builds of one line are recorded one after the other. In one process `Acceptance.accept_resume`
+    holds a lock, so a batch has only one of them. Other processes wait until the row of the app is unlocked.
     """
     if request.new.resume_from is None:
         return None

@@ -18,9 +18,10 @@ from shuttle.store.record_artifacts import ArtifactRow
 from shuttle.store.record_failures import failures_of
 from shuttle.store.record_states import StateRow, states_of
 from shuttle.store.record_variables import VariableRow
-from shuttle.store.records import NewRecord, create_record, successor_of
+from shuttle.store.records import NewRecord, create_record, known_build
 from shuttle.store.references import Kind
 from shuttle.store.resume_calls import NewCall, record_call
+from shuttle.store.resume_lines import lock_line, unfinished_successor
 from shuttle.store.state_codes import codes_of_app
 from shuttle.store.tables import builds, receivers, reference
 from shuttle.store.tx import Tx
@@ -150,20 +151,6 @@ def _names(rows: list[ArtifactRow], wanted: str) -> bool:
     return any(wanted in {row.name, (row.reference or {}).get("artifact_type", "file")} for row in rows)
 
 
-def unfinished_successor(tx: Tx, build_uuid: str, same_request: Callable[[str], bool]) -> Build | None:
-    """The build that resumes this one and has not ended, if an equal request made it; None = there is none.
-
-    Raises ConflictError if another request made it.
-    """
-    newest = successor_of(tx, build_uuid)
-    if newest is None or newest.state.final:
-        return None
-    fingerprint = sa.select(builds.c.request_fingerprint).where(builds.c.build_uuid == newest.build_uuid)
-    if same_request(tx.execute(fingerprint).scalar_one()):
-        return newest
-    raise ConflictError(f"Build {newest.build_id} resumes this build already; wait for its end, or stop it.")
-
-
 def free_id(tx: Tx, app_id: str, build_id: str, letter: str, *, room: int = 0) -> str:
     """The first of `<build_id>-<letter>1`, `…2` and so on that no build of the app has; `room`: see `extended_id`."""
     number = 1
@@ -179,6 +166,7 @@ def resume_record(tx: Tx, build_uuid: str, new: NewResume) -> tuple[Build, bool]
 
     Raises ConflictError: see `check_resumable`, `check_left` and `unfinished_successor`.
     """
+    lock_line(tx, known_build(tx, build_uuid).app_id)
     build = lock_build(tx, build_uuid)
     assert build is not None  # noqa: S101 - the caller has read it, and records are kept for days
     known = unfinished_successor(tx, build.build_uuid, new.same_request)

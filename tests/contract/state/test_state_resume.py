@@ -108,6 +108,25 @@ async def test_build_that_resumes_another_one_also_leaves_what_that_one_left(sta
     assert told["variables"] == {"AMI": "ami-2", "KEY": "s3cret-value"}
 
 
+async def test_build_is_not_resumed_while_a_later_one_of_its_line_is(state: Shuttle, name: str):
+    """Before, only its own successors counted: two builds continued the same work at once."""
+    line = [await failed_build(state, name)]
+    for _ in range(2):
+        line.append((await post(state, f"/{line[-1]}/resume", {}))["id"])
+        if len(line) == 2:
+            await post(state, f"/{line[-1]}/failures", {"error_message": "It broke again."})
+    old, first, second = line
+    refused = await state.ask("POST", f"{BUILDS}/{old}/resume", json={})
+    newest = (await state.get(f"{BUILDS}/{second}")).json["build_number"]
+    assert (refused.status, f"Build {newest} " in refused.json["detail"]) == (409, True)
+    assert (await post(state, f"/{first}/resume", {}))["id"] == second, "a repeat"
+    await post(state, f"/{second}/failures", {"error_message": "And again."})
+    other = (await post(state, f"/{old}/resume", {}))["id"]
+    for later in (first, second):
+        assert (await state.ask("POST", f"{BUILDS}/{later}/resume", json={})).status == 409
+    assert (await post(state, f"/{old}/resume", {}))["id"] == other, "a repeat"
+
+
 async def test_late_report_about_a_resume_does_not_end_the_next_one(state: Shuttle, name: str):
     """Before, the repeated report ended the record that resumes this one, and the answer was about that record."""
     first = await post(state, f"/{await failed_build(state, name)}/resume", {})
