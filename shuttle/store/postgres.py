@@ -224,7 +224,7 @@ class PostgresDatabase:
                 check_owner(tx, task.owned)
             if notices and self.notifies:
                 send_notices(tx)
-            transaction_id = connection.transaction_id() if tx.wrote else None
+            transaction_id = tx.transaction_id or (connection.transaction_id() if tx.wrote else None)
             if tx.wrote and not task.begin_commit():
                 raise StoreError("The database did not answer in time.")
             try:

@@ -14,6 +14,7 @@ from psycopg.conninfo import conninfo_to_dict
 from sqlalchemy.pool import NullPool
 
 from shuttle.errors import SettingsError
+from shuttle.store.prepared import TRANSACTION_ID
 
 # One message to the server instead of four. With these limits, a frozen process of this service blocks others for a few
 # seconds only. No statement of the service takes that long.
@@ -117,8 +118,8 @@ class ThreadConnection:
 
     def transaction_id(self) -> str | None:
         """The id of the current transaction, for `outcome_of`; None = it wrote nothing."""
-        query = "SELECT pg_current_xact_id_if_assigned()::text"
-        return str(found) if (found := self.open().exec_driver_sql(query).scalar()) is not None else None
+        found = self.open().exec_driver_sql(TRANSACTION_ID).scalar()
+        return None if found is None else str(found)
 
     def outcome_of(self, transaction_id: str) -> Outcome:
         """The outcome of the transaction with this id. Raises SQLAlchemyError."""

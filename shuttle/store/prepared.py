@@ -1,7 +1,7 @@
 """Statements that are compiled once: compiling those of a POST takes longer than SQLite needs to execute them."""
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from typing import Any, NamedTuple, TypeVar
 
 import sqlalchemy as sa
@@ -9,6 +9,8 @@ import sqlalchemy as sa
 from shuttle.store.tx import Tx
 
 Values = Mapping[str, Any]
+# None = the transaction has written nothing.
+TRANSACTION_ID = "SELECT pg_current_xact_id_if_assigned()::text"
 _T = TypeVar("_T")
 
 
@@ -66,7 +68,7 @@ class Prepared:
     def run(self, tx: Tx, rows: Sequence[Values]) -> int:
         """Execute the statement for each of `rows`; returns the number of changed rows."""
         tx.wrote = True
-        compiled = self._compiled(tx.connection.dialect)
+        compiled = self.compiled(tx.connection.dialect)
         parameters = [compiled.parameters(row) for row in rows]
         if not tx.alone:
             return tx.connection.exec_driver_sql(compiled.sql, parameters).rowcount
@@ -76,7 +78,7 @@ class Prepared:
 
     def fetch(self, tx: Tx, values: Values) -> Sequence[Sequence[Any]]:
         """The rows of a query."""
-        compiled = self._compiled(tx.connection.dialect)
+        compiled = self.compiled(tx.connection.dialect)
         parameters = compiled.parameters(values)
         if tx.alone:
             with closing(tx.connection.connection.cursor()) as cursor:
@@ -93,7 +95,13 @@ class Prepared:
         """
         return self.fetch(tx, values) if tx.alone else tx.connection.execute(self._statement, values).all()
 
-    def _compiled(self, dialect: sa.Dialect) -> _Compiled:
+    @property
+    def writes(self) -> bool:
+        """Whether the statement changes rows."""
+        return not isinstance(self._statement, sa.SelectBase)
+
+    def compiled(self, dialect: sa.Dialect) -> _Compiled:
+        """The statement for the driver of this dialect."""
         compiled = self._by_dialect.get(dialect.name)
         if compiled is None:
             compiled = self._by_dialect[dialect.name] = self._compile(dialect)
@@ -109,6 +117,59 @@ class Prepared:
         positional = [(index, converters[name]) for index, name in enumerate(names or ()) if name in converters]
         results = _result_converters(self._statement, dialect)
         return _Compiled(compiled.string, names, constants, converters, positional, results)
+
+
+class Call(NamedTuple):
+    """A statement with its parameters, for `fetch_together`."""
+
+    statement: Prepared
+    values: Values
+
+
+def fetch_together(tx: Tx, calls: Sequence[Call]) -> list[Sequence[Sequence[Any]]]:
+    """Execute the statements one after the other; returns the rows of each.
+
+    PostgreSQL gets them at once, so that they take one round trip together instead of one each. With writes, it also
+    returns the transaction's id, which would take another one before the commit.
+    """
+    if tx.alone:
+        tx.wrote = tx.wrote or any(call.statement.writes for call in calls)
+        return [call.statement.fetch(tx, call.values) for call in calls]
+    return _fetch_in_pipeline(tx, calls)
+
+
+def _fetch_in_pipeline(tx: Tx, calls: Sequence[Call]) -> list[Sequence[Sequence[Any]]]:
+    driver: Any = tx.connection.connection.driver_connection
+    writes = any(call.statement.writes for call in calls)
+    tx.wrote = tx.wrote or writes
+    compiled = [call.statement.compiled(tx.connection.dialect) for call in calls]
+    with _driver_errors(tx.connection, driver):
+        with driver.pipeline():
+            cursors = [
+                driver.execute(one.sql, one.parameters(call.values)) for one, call in zip(compiled, calls, strict=True)
+            ]
+            of_transaction = driver.execute(TRANSACTION_ID) if writes else None
+        results = [cursor.fetchall() if cursor.description else () for cursor in cursors]
+        if of_transaction is not None:
+            tx.transaction_id = of_transaction.fetchone()[0]
+    return [
+        [one.converted(row) for row in rows] if one.result_converters else rows
+        for one, rows in zip(compiled, results, strict=True)
+    ]
+
+
+@contextmanager
+def _driver_errors(connection: sa.Connection, driver: Any) -> Iterator[None]:
+    """Raise errors of the driver as SQLAlchemy does, whose functions are not called here."""
+    base: Any = connection.dialect.loaded_dbapi.Error
+    try:
+        yield
+    except base as error:
+        if driver.closed:
+            connection.invalidate(error)
+        raise sa.exc.DBAPIError.instance(
+            "statements in a pipeline", None, error, base, hide_parameters=True, dialect=connection.dialect
+        ) from None
 
 
 def _result_converters(statement: sa.ClauseElement, dialect: sa.Dialect) -> Sequence[tuple[int, Callable[[Any], Any]]]:

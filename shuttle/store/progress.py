@@ -12,7 +12,7 @@ from shuttle.errors import ConflictError
 from shuttle.logs.stage_places import StageMark, StagePlace
 from shuttle.store.agent import lock_unfinished
 from shuttle.store.platforms import lowest_state, open_platform
-from shuttle.store.prepared import Prepared
+from shuttle.store.prepared import Prepared, Values
 from shuttle.store.tables import builds, states
 from shuttle.store.tx import Tx
 
@@ -73,7 +73,7 @@ class StageRow:
 _COLUMNS = [states.c[name] for name in StageRow.__dataclass_fields__]
 _NEWEST = Prepared(sa.select(sa.func.max(states.c.position)).where(states.c.build_uuid == sa.bindparam("uuid")))
 _UNSET: dict[str, Any] = {column.name: None for column in states.c} | {"branch": ""}
-_INSERT = Prepared(states.insert().inline(), tuple(_UNSET))
+INSERT_STATE = Prepared(states.insert().inline(), tuple(_UNSET))
 _of_state = (states.c.build_uuid == sa.bindparam("uuid"), states.c.position == sa.bindparam("at"))
 _SET_START = states.update().where(*_of_state).values(log_start=sa.bindparam("log_offset"))
 # The end of a stage whose place is recorded is found again when a log is reopened, at a later offset.
@@ -149,11 +149,22 @@ def add_state(tx: Tx, build_uuid: str, **values: Any) -> int:
         ConflictError: the build has MAX_STATES states.
     """
     ((newest,),) = _NEWEST.fetch(tx, {"uuid": build_uuid})
-    position: int = (newest or 0) + 1
+    row = new_state(tx, build_uuid, newest, **values)
+    INSERT_STATE.run(tx, [row])
+    position: int = row["position"]
+    return position
+
+
+def new_state(tx: Tx, build_uuid: str, newest: int | None, **values: Any) -> Values:
+    """The row of a state that begins now, for INSERT_STATE; `newest` is the highest position of the build's states.
+
+    Raises:
+        ConflictError: the build has MAX_STATES states.
+    """
+    position = (newest or 0) + 1
     if position > MAX_STATES:
         raise ConflictError(f"A build may have at most {MAX_STATES} states.")
-    _INSERT.run(tx, [{**_UNSET, "build_uuid": build_uuid, "position": position, "began_at": tx.now.at, **values}])
-    return position
+    return {**_UNSET, "build_uuid": build_uuid, "position": position, "began_at": tx.now.at, **values}
 
 
 def stages_of(tx: Tx, build_uuid: str) -> list[StageRow]:

@@ -1,7 +1,7 @@
 """Records the states that callers report of a build; a state may end a record."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -10,10 +10,10 @@ import sqlalchemy as sa
 from shuttle.build import Api, Build, Ending, State
 from shuttle.errors import InvalidRequestError, NotFoundError
 from shuttle.store.builds import lock_build
-from shuttle.store.prepared import Prepared
-from shuttle.store.progress import LAST_CODE, add_state
+from shuttle.store.prepared import Call, Prepared, fetch_together
+from shuttle.store.progress import INSERT_STATE, LAST_CODE, new_state
 from shuttle.store.records import begin_record, known_build, written_build
-from shuttle.store.state_codes import codes_of_app
+from shuttle.store.state_codes import call_for_codes
 from shuttle.store.tables import builds, states
 from shuttle.store.transitions import finish_build
 from shuttle.store.tx import Tx
@@ -82,9 +82,15 @@ _LOCK = Prepared(
 _STATE_COLUMNS = [states.c[name] for name in StateRow._fields]
 _OF_BUILD = states.c.build_uuid == sa.bindparam("uuid")
 _ALL = Prepared(sa.select(*_STATE_COLUMNS).where(_OF_BUILD).order_by(states.c.position))
-_LAST = Prepared(
-    sa.select(*_STATE_COLUMNS).where(_OF_BUILD, states.c.stage.is_(None)).order_by(states.c.position.desc()).limit(1)
+_newest = sa.select(sa.func.max(states.c.position).label("newest")).where(_OF_BUILD).subquery()
+_last = (
+    sa.select(*_STATE_COLUMNS)
+    .where(_OF_BUILD, states.c.stage.is_(None))
+    .order_by(states.c.position.desc())
+    .limit(1)
+    .subquery()
 )
+_LAST = Prepared(sa.select(_newest.c.newest, *_last.c).select_from(_newest.outerjoin(_last, sa.true())))
 _END = Prepared(
     states.update().where(_OF_BUILD, states.c.position == sa.bindparam("at")).values(ended_at=sa.bindparam("end"))
 )
@@ -98,6 +104,18 @@ _SET_CODE = Prepared(
 def states_of(tx: Tx, build_uuid: str) -> list[StateRow]:
     """The states and stages of the build, in the order in which they began."""
     return [StateRow._make(row) for row in _ALL.fetch(tx, {"uuid": build_uuid})]
+
+
+# Names and fields of the state codes of a project.
+_Codes = Sequence[tuple[str, Mapping[str, Any]]]
+
+
+class _Known(NamedTuple):
+    """What is recorded of a build before a report: the last state (None = none), the highest position, the codes."""
+
+    last: StateRow | None
+    newest: int | None
+    codes: _Codes
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,8 +140,8 @@ def record_state(tx: Tx, build_uuid: str, report: StateReport) -> tuple[str, Sta
         ConflictError: it has too many states.
     """
     build = _lock(tx, build_uuid)
-    last = _last_state(tx, build.build_uuid)
-    meaning = _meaning_of(tx, build, report)
+    known = _known(tx, build)
+    last, meaning = known.last, _meaning_of(build, known.codes, report)
     status = report.status or (report.name if report.code is None else None)
     if last is not None and _is_repeat(last, meaning.code, status, report):
         return build.build_uuid, last
@@ -131,13 +149,13 @@ def record_state(tx: Tx, build_uuid: str, report: StateReport) -> tuple[str, Sta
         raise EndedBuildError
     if build.api is Api.RECORD and build.state is State.RECORDED:
         begin_record(tx, known_build(tx, build.build_uuid))
+    writes = list[Call]()
     if last is not None and last.code == meaning.code and last.ended_at is None and _is_completed(status):
         row = _close(tx, build.build_uuid, last, report)
     else:
-        if last is not None and last.ended_at is None:
-            _END.run(tx, [{"uuid": build.build_uuid, "at": last.position, "end": tx.now.at}])
-        row = _add(tx, build.build_uuid, meaning.code, status, report)
-    _SET_CODE.run(tx, [{"uuid": build.build_uuid, "new_code": meaning.code, "now": tx.now.steady}])
+        row, writes = _added(tx, build.build_uuid, known, replace(report, code=meaning.code, status=status))
+    changed = {"uuid": build.build_uuid, "new_code": meaning.code, "now": tx.now.steady}
+    fetch_together(tx, [*writes, Call(_SET_CODE, changed)])
     if meaning.ending is None or build.api is not Api.RECORD:
         return build.build_uuid, row
     finish_build(tx, build.build_uuid, meaning.ending)
@@ -158,10 +176,14 @@ def _close(tx: Tx, build_uuid: str, last: StateRow, report: StateReport) -> Stat
     return closed
 
 
-def _add(tx: Tx, build_uuid: str, code: int, status: str | None, report: StateReport) -> StateRow:
-    details = report.details or None
-    position = add_state(tx, build_uuid, code=code, status=status, message=report.message, details=details)
-    return StateRow(position, "", None, code, status, None, report.message, tx.now.at, None, details)
+def _added(tx: Tx, build_uuid: str, known: _Known, report: StateReport) -> tuple[StateRow, list[Call]]:
+    """The new last state, and the writes that record it and end the one before."""
+    code, status, message, details = report.code, report.status, report.message, report.details or None
+    row = new_state(tx, build_uuid, known.newest, code=code, status=status, message=message, details=details)
+    writes = [Call(INSERT_STATE, row)]
+    if known.last is not None and known.last.ended_at is None:
+        writes.insert(0, Call(_END, {"uuid": build_uuid, "at": known.last.position, "end": tx.now.at}))
+    return StateRow(row["position"], "", None, code, status, None, message, tx.now.at, None, details), writes
 
 
 def _lock(tx: Tx, build_uuid: str) -> _Locked:
@@ -208,13 +230,12 @@ def _is_completed(status: str | None) -> bool:
     return status is not None and status.strip().lower() == _COMPLETED
 
 
-def _meaning_of(tx: Tx, build: _Locked, report: StateReport) -> _Code:
+def _meaning_of(build: _Locked, codes: _Codes, report: StateReport) -> _Code:
     """The reported code, and the ending that it means for the record.
 
     The project's state codes decide what a code means; without any, 100 is the end. A build that the service runs, and
     the records of its platforms, do not succeed by a report: they succeed when the pipeline ends.
     """
-    codes = codes_of_app(tx, build.app_id)
     by_name = {name.lower(): fields for name, fields in codes}
     by_code = {fields["code"]: fields for _, fields in codes}
     named = by_name.get((report.name or "").lower())
@@ -246,6 +267,10 @@ def _ending_of(fields: Mapping[str, Any], report: StateReport) -> Ending | None:
     return Ending(State.SUCCEEDED) if fields.get("is_final") or fields.get("is_terminal") else None
 
 
-def _last_state(tx: Tx, build_uuid: str) -> StateRow | None:
-    rows = _LAST.fetch(tx, {"uuid": build_uuid})
-    return StateRow._make(rows[0]) if rows else None
+def _known(tx: Tx, build: _Locked) -> _Known:
+    """Call it after the build is locked, because other reports change what it reads."""
+    ((newest, *last),), codes = fetch_together(
+        tx, [Call(_LAST, {"uuid": build.build_uuid}), call_for_codes(build.app_id)]
+    )
+    last_state = None if last[0] is None else StateRow._make(last)
+    return _Known(last_state, newest, [(name, fields) for name, fields in codes])

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from shuttle.build import project_id_of
 from shuttle.errors import ConflictError, InvalidRequestError, NotFoundError
-from shuttle.store.prepared import Prepared
+from shuttle.store.prepared import Call, Prepared
 from shuttle.store.projects import Project
 from shuttle.store.references import (
     REFERENCE_COLUMNS,
@@ -118,7 +118,13 @@ def deactivate_state_code(tx: Tx, key: str, project: Project | None = None) -> N
 
 def codes_of_app(tx: Tx, app_id: str) -> list[tuple[str, Mapping[str, Any]]]:
     """Names and fields of the project's state codes."""
-    return [(name, fields) for name, fields in _OF_PROJECT.fetch(tx, {"project": project_id_of(app_id)})]
+    statement, values = call_for_codes(app_id)
+    return [(name, fields) for name, fields in statement.fetch(tx, values)]
+
+
+def call_for_codes(app_id: str) -> Call:
+    """The query for names and fields of the project's state codes."""
+    return Call(_OF_PROJECT, {"project": project_id_of(app_id)})
 
 
 def _of_any_project(tx: Tx, key: str) -> Reference:

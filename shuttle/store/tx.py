@@ -36,7 +36,8 @@ class Notice(NamedTuple):
 class Tx:
     """The transaction that a query gets; `now` is when `run` was called, `instance` the process that runs it.
 
-    A process that is being stopped, or releases its apps, takes no more apps (`takes_apps`).
+    A process that is being stopped, or releases its apps, takes no more apps (`takes_apps`). `transaction_id` is
+    PostgreSQL's; None = it was not read yet, or nothing was written.
 
     A query has no effects except through its `Tx`, so that a rollback undoes all of them.
     """
@@ -47,6 +48,7 @@ class Tx:
     notices: list[Notice] = field(default_factory=list)
     takes_apps: bool = True
     wrote: bool = False
+    transaction_id: str | None = None
 
     def execute(self, statement: sa.Executable, parameters: Any = None) -> sa.CursorResult[*tuple[Any, ...]]:
         """Execute the statement, once for each of `parameters` if that is a list."""
