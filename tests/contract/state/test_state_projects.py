@@ -117,6 +117,19 @@ async def test_restored_project_is_not_in_a_circle_either(state: Shuttle, name: 
     assert (refused.status, "cannot contain itself" in refused.json["detail"]) == (400, True)
 
 
+async def test_null_leaves_the_parent_and_a_restored_project_is_without(state: Shuttle, name: str):
+    """Existing clients send null for each option that is not given."""
+    top = (await state.post("/-/state/projects", {"name": f"{name}-top"})).json["id"]
+    await state.post("/-/state/projects", {"name": name, "parent_project_id": top})
+    path = f"/-/state/projects/{name}"
+    kept = await state.ask("PUT", path, json={"description": "Shop", "parent_project_id": None})
+    assert (kept.status, kept.json["parent_project_id"]) == (200, top)
+    assert (await state.ask("DELETE", path)).status == 204
+    restored = await state.post("/-/state/projects", {"name": name, "description": "Shop"})
+    assert (restored.status, restored.json["parent_project_id"]) == (201, None)
+    assert (await state.get(path)).json["is_active"]
+
+
 @pytest.mark.parametrize("key", ["nobody", "%00", "00000000-0000-4000-8000-000000000000"])
 async def test_unknown_project_gets_404(state: Shuttle, key: str):
     for method in ("GET", "PUT", "DELETE"):
