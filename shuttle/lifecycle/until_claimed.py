@@ -11,7 +11,7 @@ from shuttle.lifecycle import Services
 from shuttle.lifecycle.backoff import Backoff, NotFoundTimer
 from shuttle.lifecycle.claim_race import unless_claimed
 from shuttle.lifecycle.trigger import find_in_jenkins
-from shuttle.store.transitions import become_queued, record_waiting, trigger_again
+from shuttle.store.transitions import become_queued, record_waiting, search_again, undo_trigger
 
 log = structlog.get_logger()
 
@@ -55,6 +55,10 @@ async def _outcome_so_far(
     current = await services.current(build)
     if current.claimed_at is not None:
         return Claimed(current)
+    if current.state is State.STAGING:  # Jenkins has not confirmed yet that the job of a ghost is deleted
+        if current.stop_cause is not None:
+            return STOP_ENDINGS[current.stop_cause]  # if it runs after all, its claim is refused
+        return await _delete_job(current, services)
     try:
         outcome = await unless_claimed(build.build_uuid, services, _poll_jenkins(current, services, ghost))
     except JenkinsNotFoundError:
@@ -121,11 +125,24 @@ async def _trigger_again(build: Build, number: int, services: Services) -> Trigg
 
     None = the build was claimed or stopped meanwhile.
     """
+    found = await services.database.run(search_again, build.build_uuid, build.build_number)
+    if found is None or found.state is not State.STAGING:
+        return None
     log.warning("Jenkins lost a build at its start; recreating its job", build_uuid=build.build_uuid, number=number)
+    return await _delete_job(found, services)
+
+
+async def _delete_job(build: Build, services: Services) -> TriggerAgain | None:
+    """Delete the job of a build that is staging again because of a ghost; None = it was claimed or stopped meanwhile.
+
+    Until the deletion is recorded, the row says that Jenkins may have the build. So after a restart its marker is
+    searched for: if it is found, the job is deleted then; if not, the job was deleted before.
+    """
     async with services.signals.job_lock(build.job_name):
         await services.jenkins_of(build).delete_job(build.job_name)
-        found = await services.database.run(trigger_again, build.build_uuid, build.build_number)
-    return TriggerAgain() if found is not None and found.state is State.STAGING else None
+        await services.database.run(undo_trigger, build.build_uuid)
+    current = await services.current(build)
+    return TriggerAgain() if current.state is State.STAGING and current.stop_cause is None else None
 
 
 async def _poll_item(build: Build, queue_item: int, services: Services) -> Ending | None:

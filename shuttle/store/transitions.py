@@ -152,13 +152,14 @@ def undo_trigger(tx: Tx, build_uuid: str) -> None:
     _update(tx, build_uuid, builds.c.state == State.STAGING.value, trigger_attempted_at=None)
 
 
-def trigger_again(tx: Tx, build_uuid: str, number: int | None) -> Build | None:
-    """queued → staging, to trigger the build again: Jenkins lost its build `number` before it was claimed.
+def search_again(tx: Tx, build_uuid: str, number: int | None) -> Build | None:
+    """queued → staging, before the job is deleted in which Jenkins lost the build `number` before its claim.
 
-    Without a `number`, Jenkins removed its queue item together with the job.
+    Without a `number`, Jenkins removes the build's queue item together with the job. The attempt to trigger the build
+    stays recorded until the job is deleted: after a crash Jenkins may still have the build, so its marker is searched.
     """
     unclaimed = (builds.c.claimed_at.is_(None), builds.c.build_number == number, builds.c.stop_cause.is_(None))
-    values = {"state": State.STAGING.value, "trigger_attempted_at": None, "queue_item": None, "build_number": None}
+    values = {"state": State.STAGING.value, "queue_item": None, "build_number": None}
     _update(tx, build_uuid, builds.c.state == State.QUEUED.value, *unclaimed, **values)
     return find_build(tx, build_uuid)
 

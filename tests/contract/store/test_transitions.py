@@ -25,7 +25,8 @@ from shuttle.store.transitions import (
     reason_for_waiting,
     record_waiting,
     request_stop,
-    trigger_again,
+    search_again,
+    undo_trigger,
 )
 from shuttle.vault import Vault
 from shuttle.web.deliveries import delivery_entry
@@ -146,12 +147,14 @@ async def test_build_lost_by_jenkins_is_triggered_again_unless_claimed(database,
     build = await accepted(database, vault)
     await triggered(database, build.build_uuid)
     await database.run(become_queued, build.build_uuid, number=4)
-    lost = await database.run(trigger_again, build.build_uuid, 4)
-    assert (lost.state, lost.build_number, lost.trigger_attempted_at) == (State.STAGING, None, None)
+    lost = await database.run(search_again, build.build_uuid, 4)
+    assert (lost.state, lost.build_number) == (State.STAGING, None)
+    assert lost.trigger_attempted_at is not None
+    await database.run(undo_trigger, build.build_uuid)
     await database.run(attempt_trigger, build.build_uuid)
     await database.run(become_queued, build.build_uuid, number=5)
     await database.run(claim_build, build.build_uuid, a_claim(5))
-    assert (await database.run(trigger_again, build.build_uuid, 5)).state is State.RUNNING
+    assert (await database.run(search_again, build.build_uuid, 5)).state is State.RUNNING
 
 
 async def test_claim_is_accepted_if_the_trigger_response_was_lost(database, vault):
