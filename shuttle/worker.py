@@ -75,15 +75,20 @@ class Worker:
         """Begin what this process owns and has not begun yet: builds, logs not archived, open sinks, planned resumes.
 
         After a start or a takeover this is all open work. Later it is only what was recorded without a notice; then
-        waiting builds that were stopped or have got a slot continue, too.
+        waiting builds that have got a slot continue, too. Waiting builds that were stopped are ended.
         """
         running = {build.build_uuid for build in self._build_tasks.values()}
         waiting = {*self._parked, *self._awaiting_staging}
         work = await self._services.database.run(open_work, running, waiting)
         for build_uuid in work.no_longer_waiting:
             self._end_wait(build_uuid)
+        # Stopped builds that no task would end. A deleted app may have a thousand, so they are ended in batches.
+        to_end = {owned.build.build_uuid for owned in work.builds if _is_to_end(owned)}
+        to_end |= waiting.intersection(work.stopping)
+        self._services.signals.end_later(to_end)
         for owned in work.builds:
-            self._begin_owned(owned)
+            if owned.build.build_uuid not in to_end:
+                self._begin_owned(owned)
         for build_uuid in work.stopping:
             self._services.signals.wake(build_uuid)
         await self._forwarding.add(work.with_open_sinks)
@@ -273,3 +278,9 @@ class Worker:
                 # The line is not vital: if the disk cannot store the log, a later step ends the build.
                 with suppress(SpoolError):
                     write_preamble(parked or build, self._services.library.spool(build.build_uuid))
+
+
+def _is_to_end(owned: OwnedBuild) -> bool:
+    """Whether the build was stopped before it was triggered, and has not ended."""
+    build = owned.build
+    return build.stop_cause is not None and build.trigger_attempted_at is None and not build.state.final

@@ -31,6 +31,8 @@ async def pursue(build_uuid: str, services: Services) -> Ending | None:
     build, sealed = await services.database.run(_read_with_spec, build_uuid)
     if build.state.final:
         return None
+    if build.stop_cause is not None and build.trigger_attempted_at is None:
+        return STOP_ENDINGS[build.stop_cause]  # it was stopped together with its app
     return await _pursue_within_limits(build, open_spec(build_uuid, sealed, services.vault), services)
 
 

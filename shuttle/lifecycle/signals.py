@@ -2,7 +2,9 @@
 
 import asyncio
 from collections import defaultdict
+from collections.abc import Iterable
 from contextlib import suppress
+from itertools import islice
 from weakref import WeakValueDictionary
 
 from shuttle.store import Database, Topic
@@ -21,6 +23,8 @@ class Signals:
         self._job_locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._source_locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._changed: set[str] = set()
+        self._to_end: dict[str, None] = {}
+        self._any_to_end = asyncio.Event()
 
     def wake(self, build_uuid: str) -> None:
         """Wake the tasks that wait for this build; they read its row again."""
@@ -43,6 +47,22 @@ class Signals:
         """The builds that changed since the last call."""
         changed, self._changed = self._changed, set()
         return changed
+
+    def end_later(self, build_uuids: Iterable[str]) -> None:
+        """Let `AppCleanup` end these builds, whose stop is recorded, in this order."""
+        self._to_end.update(dict.fromkeys(build_uuids))
+        if self._to_end:
+            self._any_to_end.set()
+
+    async def take_to_end(self, limit: int) -> list[str]:
+        """Up to `limit` of these builds, once there is one."""
+        await self._any_to_end.wait()
+        taken = [*islice(self._to_end, limit)]
+        for build_uuid in taken:
+            del self._to_end[build_uuid]
+        if not self._to_end:
+            self._any_to_end.clear()
+        return taken
 
     def job_lock(self, job_name: str) -> asyncio.Lock:
         """The lock of a Jenkins job: hold it to prepare and trigger the job, or to remove it."""

@@ -78,7 +78,7 @@ async def enforce(build_uuid: str, services: Services) -> Ending | None:
             if cause is None:
                 await listener.wait(_seconds_to_next_limit(build, services.clock.steady()))
                 continue
-            if build.stop_cause is None:
+            if build.stop_cause is None or build.trigger_attempted_at is None:
                 build = await stop_build(build_uuid, cause, services) or build
             stopped_at = clock() if stopped_at is None else stopped_at
             services.logs.stop(build_uuid, cause)

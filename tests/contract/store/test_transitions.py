@@ -203,7 +203,8 @@ async def test_deleting_an_app_stops_its_builds(database, vault):
     await database.run(finish_build, over.build_uuid, Ending(State.FAILED, "source_not_found", "No."))
     other = await accepted(database, vault, "other", "1")
     to_stop = await database.run(mark_app_deleted, "app", Standing.CONTROLLER)
-    assert to_stop == [waiting.build_uuid, running.build_uuid]
+    assert to_stop == [running.build_uuid, waiting.build_uuid]
+    assert {(await database.run(find_build, build_uuid)).stop_cause for build_uuid in to_stop} == {StopCause.STOPPED}
     stopped = {build.build_uuid: (build.state, build.stop_cause) for build in await database.run(stop_builds, to_stop)}
     assert stopped == {
         waiting.build_uuid: (State.STOPPED, StopCause.STOPPED),

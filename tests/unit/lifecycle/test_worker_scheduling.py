@@ -12,6 +12,7 @@ from structlog.testing import capture_logs
 from shuttle.build import Ending, State
 from shuttle.clock import Anchor, read_boot
 from shuttle.errors import BusyError, NotOwnerError, ObjectStoreError, OutcomeUnknownError, ShuttleError, StoreError
+from shuttle.standing import Standing
 from shuttle.store.accept import record_all
 from shuttle.store.apps import mark_app_deleted, stop_builds
 from shuttle.store.open_work import open_work
@@ -185,7 +186,7 @@ async def test_many_builds_of_a_deleted_app_are_stopped_in_several_transactions(
     """Before, PostgreSQL ended the transaction after 2.5 s, so an app with some hundred builds was never deleted."""
     app = "/shop-5f0c7b9a-3c1d-4e55-9d0a-2b8f6a1c7e10"
     async with running_shuttle(tmp_path) as shuttle:
-        for number in range(51):
+        for number in range(11):
             await shuttle.submit(f"{app}/{number}")
         run, sizes = shuttle.services.database.run, []
 
@@ -196,9 +197,51 @@ async def test_many_builds_of_a_deleted_app_are_stopped_in_several_transactions(
 
         monkeypatch.setattr(shuttle.services.database, "run", counted)
         assert (await shuttle.delete(app)).status == 200
-        assert sizes == [50, 1]
-        for number in range(51):
+        assert sizes == [10, 1]
+        for number in range(11):
             assert (await shuttle.build(f"{app}/{number}"))["state"] in {"stopped", "queued"}
+
+
+async def test_one_call_deletes_an_app_whose_builds_cannot_be_ended_in_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Before, an app with more than 250 waiting builds was deleted by the third call on PostgreSQL."""
+    app = "/shop-5f0c7b9a-3c1d-4e55-9d0a-2b8f6a1c7e10"
+    async with running_shuttle(tmp_path) as shuttle:
+        for number in range(12):
+            await shuttle.submit(f"{app}/{number}")
+        run, slow = shuttle.services.database.run, [StoreError("The database is too slow.")]
+
+        async def in_time(called: Any, *args: Any, **kwargs: Any) -> Any:
+            if called is stop_builds and slow:
+                raise slow.pop()
+            return await run(called, *args, **kwargs)
+
+        monkeypatch.setattr(shuttle.services.database, "run", in_time)
+        assert (await shuttle.delete(app)).status == 200
+        for number in range(12):
+            assert (await shuttle.until(f"{app}/{number}"))["state"] == "stopped"
+
+
+@pytest.mark.parametrize("restarted", [True, False])
+async def test_builds_of_a_deleted_app_end_although_nobody_was_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, restarted: bool
+):
+    """The process that recorded their stops died, or the answer to the COMMIT was lost."""
+    app = "shop-5f0c7b9a-3c1d-4e55-9d0a-2b8f6a1c7e10"
+    async with running_shuttle(tmp_path) as shuttle:
+        await shuttle.submit(f"/{app}/1")
+        await shuttle.submit(f"/{app}/2")
+        await shuttle.until_shown(f"/{app}/2", lambda build: "of this app" in (build["waiting_for"] or ""))
+        if restarted:
+            await shuttle.services.database.run(mark_app_deleted, app, Standing.CONTROLLER)
+        else:
+            lose_one_answer(shuttle, mark_app_deleted, monkeypatch)
+            assert (await shuttle.delete(f"/{app}")).status == 503
+            assert (await shuttle.until(f"/{app}/2", seconds=5))["state"] == "stopped"
+    if restarted:
+        async with running_shuttle(tmp_path) as shuttle:
+            assert (await shuttle.until(f"/{app}/2", seconds=5))["state"] == "stopped"
 
 
 async def test_the_job_of_an_app_is_removed_although_its_deletion_was_answered_503(
