@@ -24,8 +24,8 @@ SLOW_AFTER_SECONDS = 1.0
 MAX_AT_ONCE = 500
 # A query of the outbox takes 5 ms and more when thousands wait; one query supplies this many attempts.
 _MAX_FETCHED = 100
-# After this time a queued delivery is read again instead of started: its call may have been cancelled, and another
-# replica may have sent it. So a slow host costs one query a second.
+# After this time a queued delivery is read again instead of started: another replica may have sent it, or the notice
+# that it was cancelled was lost. So a slow host costs one query a second.
 _QUEUED_SECONDS = 1.0
 # Most receivers answer within this time; unanswered attempts are made again after the restart.
 _MAX_GRACE_SECONDS = 2.0
@@ -69,8 +69,13 @@ class Dispatcher:
         self._queued: defaultdict[str, deque[tuple[float, DueDelivery]]] = defaultdict(deque)
         self._forgotten = 0
 
-    def wake(self, _build_uuid: str = "") -> None:
-        """Report that a delivery may be due: after a new event, a replay, or the end of an attempt."""
+    def wake(self, build_uuid: str = "") -> None:
+        """Report that a delivery may be due: after a new event, a replay, or the end of an attempt.
+
+        With a `build_uuid`, deliveries of this build were cancelled: what is queued is read again.
+        """
+        if build_uuid:
+            self._forget()
         self._woken.set()
 
     def drop(self, app_id: str) -> None:

@@ -57,7 +57,10 @@ def record_call(tx: Tx, build: Build, new: NewCall) -> None:
 
 
 def cancel_call(tx: Tx, build_uuid: str) -> None:
-    """Do not call any more: the record has begun, or has ended. An attempt that is under way is not recorded as due."""
+    """Do not call any more: the record has begun, or has ended. An attempt that is under way is not recorded as due.
+
+    The notice names the build, so that dispatchers do not send what they have read before.
+    """
     mine = (receivers.c.build_uuid == build_uuid, receivers.c.wire == PayloadFormat.RESUME)
     receiver_ids = tx.execute(sa.select(receivers.c.receiver_id).where(*mine).with_for_update(key_share=True))
     ids = list(receiver_ids.scalars())
@@ -68,6 +71,7 @@ def cancel_call(tx: Tx, build_uuid: str) -> None:
     if tx.execute(deliveries.update().where(*pending).values(given_up)).rowcount:
         ended = {"state": EndpointState.GAVE_UP, "ended_at": tx.now.at}
         tx.execute(receivers.update().where(receivers.c.receiver_id.in_(ids)).values(ended))
+        tx.notify(Topic.DELIVERIES, build_uuid)
 
 
 def call_of(tx: Tx, build_uuid: str) -> ResumeCall | None:

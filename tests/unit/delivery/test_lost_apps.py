@@ -92,6 +92,14 @@ async def test_queued_statuses_are_not_sent_after_others_waited_for_the_lease(mo
         assert len(await until_sent(running, receiver)) == MAX_PER_HOST + 1
 
 
+async def test_queued_call_is_not_made_after_the_notice_that_it_was_cancelled():
+    async with full_host(lease_seconds=None) as (running, receiver, gate):
+        lose_queued(running, receiver)
+        running.dispatcher.wake(LOST[-1])
+        gate.opened.set()
+        assert len(await until_sent(running, receiver)) == MAX_PER_HOST + 1
+
+
 async def test_queued_call_is_not_made_a_second_after_it_was_cancelled():
     async with full_host(lease_seconds=None) as (running, receiver, gate):
         lose_queued(running, receiver)
