@@ -1,17 +1,15 @@
 """Opens connections to brokers at checked addresses; after a failure, says how long to wait before the next one."""
 
-import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
-from aiohappyeyeballs import start_connection
 from aiokafka.conn import AIOKafkaConnection, CloseReason
 from aiokafka.errors import KafkaError
 
 from shuttle.errors import AddressRefusedError
 from shuttle.kafka.access import Access
+from shuttle.kafka.connection import CheckedConnection
 from shuttle.outgoing.connector import CheckingResolver
 
 # The default of aiokafka's clients; brokers close connections that are idle for 10 minutes.
@@ -64,7 +62,7 @@ class BrokerConnector:
             if on_close is not None:
                 on_close(connection, reason)
 
-        connection = _CheckedConnection(
+        connection = CheckedConnection(
             host,
             port,
             client_id="build-shuttle",
@@ -107,34 +105,3 @@ class _Backoff:
 
     pause_seconds: float
     next_at: float
-
-
-class _CheckedConnection(AIOKafkaConnection):  # type: ignore[misc] # aiokafka has no types
-    """aiokafka's connection; it connects to an address that `resolver` has checked."""
-
-    resolver: CheckingResolver
-
-    async def connect(self) -> Any:
-        """Connect like aiokafka, which calls `create_connection` of its loop with the broker's name."""
-        self._loop = _CheckingLoop(asyncio.get_running_loop(), self.resolver)
-        return await super().connect()
-
-
-class _CheckingLoop:
-    """A loop whose `create_connection` resolves a host once and connects to an address that was checked.
-
-    TLS still sends the host's name (SNI) and verifies the certificate against it.
-    """
-
-    def __init__(self, loop: asyncio.AbstractEventLoop, resolver: CheckingResolver) -> None:
-        self._loop = loop
-        self._resolver = resolver
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._loop, name)
-
-    async def create_connection(self, protocol: Any, host: str, port: int, *, ssl: Any) -> Any:
-        connected = await start_connection(await self._resolver.addresses(host, port))
-        return await self._loop.create_connection(
-            protocol, sock=connected, ssl=ssl, server_hostname=host if ssl else None
-        )

@@ -6,6 +6,7 @@ from collections.abc import MutableMapping
 from typing import Any
 
 from aiokafka import AIOKafkaProducer
+from aiokafka.client import AIOKafkaClient
 from aiokafka.conn import CloseReason
 from aiokafka.errors import KafkaError, UnknownTopicOrPartitionError
 from aiokafka.partitioner import DefaultPartitioner
@@ -27,6 +28,7 @@ _REQUESTS_IN_A_TIMEOUT = 3
 # Requests that failed because we closed the connection wait for aiokafka's backoff of 0.1 s, perhaps twice.
 _END_TURN_SECONDS = 0.12
 _END_TURNS = 5
+_CLOSE_SECONDS = 5.0
 _partition_of = DefaultPartitioner()
 
 
@@ -156,6 +158,13 @@ class Producer:
             self._refused.set_exception(error)
             self._refused.exception()  # otherwise asyncio logs it as never retrieved if nothing waits for it
 
+    async def _close(self, client: AIOKafkaClient) -> None:
+        """Close the client. Its connections are closed already; the limit is for what we do not know of."""
+        closing = asyncio.ensure_future(client.close())
+        await asyncio.wait({closing}, timeout=_CLOSE_SECONDS)
+        closing.cancel()
+        await asyncio.gather(closing, return_exceptions=True)
+
     async def abort(self) -> None:
         """End at once, without waiting for acknowledgements; idempotent.
 
@@ -174,11 +183,8 @@ class Producer:
         if sender is not None:
             sender.cancel()
         for connection in list(client._conns.values()):  # noqa: SLF001
-            if connection._writer is not None:  # noqa: SLF001
-                transport = connection._writer.transport  # noqa: SLF001
-                connection.close(reason=CloseReason.SHUTDOWN)  # first, so that `abort` does not count as a failure
-                transport.abort()  # `close` alone would wait for a broker that hangs
-        await asyncio.gather(client.close(), return_exceptions=True)
+            connection.close(reason=CloseReason.SHUTDOWN)
+        await self._close(client)
         for _ in range(_END_TURNS):
             waiting = client._md_update_fut  # noqa: SLF001
             if waiting is not None and not waiting.done():

@@ -65,15 +65,18 @@ def held_at(api: int) -> tuple[Callable[[int], Awaitable[Fault]], asyncio.Event]
 class Broker:
     """`appended` has (key, value, headers) in the log's order, including duplicates; `credentials` those of clients.
 
-    `led_by` has the topics that another broker leads; this one leads all others.
+    `led_by` has the topics that another broker leads; this one leads all others. Of a request above `most_read_bytes`
+    it reads little, and neither answers nor closes the connection.
     """
 
     port: int = 0
     advertised: tuple[str, int] = ("", 0)
     answering: Callable[[int], Awaitable[Fault]] = no_faults
     max_batch_bytes: int = 2**31
+    most_read_bytes: int = 2**31
     led_by: dict[str, "Broker"] = field(default_factory=dict)
     connections: int = 0
+    unread: int = 0
     asked: list[int] = field(default_factory=list)
     appended: list[tuple[bytes, bytes, dict[str, bytes]]] = field(default_factory=list)
     credentials: list[bytes] = field(default_factory=list)
@@ -103,6 +106,8 @@ class Broker:
         try:
             while True:
                 (size,) = struct.unpack(">i", await reader.readexactly(4))
+                if size > self.most_read_bytes:
+                    await self._leave_unread()
                 request = io.BytesIO(await reader.readexactly(size))
                 api, _version, correlation, client = struct.unpack(">hhih", request.read(10))
                 request.read(max(client, 0))
@@ -117,6 +122,12 @@ class Broker:
         finally:
             self.writers.discard(writer)
             writer.close()
+
+    async def _leave_unread(self) -> None:
+        async with self.changed:
+            self.unread += 1
+            self.changed.notify_all()
+        await self.hung.wait()
 
     async def _answer(self, api: int, request: io.BytesIO) -> bytes | None:
         async with self.changed:
@@ -181,7 +192,11 @@ class Broker:
 async def broker(tls: ssl.SSLContext | None = None, port: int = 0) -> AsyncIterator[Broker]:
     """A broker on loopback, without faults until `answering` is set."""
     running = Broker()
-    server = await asyncio.start_server(running.serve, "127.0.0.1", port, ssl=tls)
+    listening = socket.socket()
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 64 * 1024)  # what is not read stays with the sender
+    listening.bind(("127.0.0.1", port))
+    server = await asyncio.start_server(running.serve, sock=listening, ssl=tls)
     running.port = server.sockets[0].getsockname()[1]
     running.advertised = ("127.0.0.1", running.port)
     try:
