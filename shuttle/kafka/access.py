@@ -12,6 +12,7 @@ from aiokafka.errors import (
     ClusterAuthorizationFailedError,
     IllegalSaslStateError,
     KafkaConnectionError,
+    KafkaError,
     LeaderNotAvailableError,
     NotLeaderForPartitionError,
     RequestTimedOutError,
@@ -21,6 +22,7 @@ from aiokafka.errors import (
     UnsupportedSaslMechanismError,
 )
 
+from shuttle.errors import ShuttleError
 from shuttle.outgoing.kafka_url import KafkaAddress
 from shuttle.outgoing.tls import tls_context
 from shuttle.outgoing.userinfo import Credentials
@@ -72,6 +74,14 @@ def _operators_credentials(address: KafkaAddress, settings: Settings) -> Credent
     return Credentials(user, password.get_secret_value())
 
 
+class UnexpectedAnswerError(KafkaError):  # type: ignore[misc] # aiokafka has no types
+    """A broker sent something that aiokafka does not expect or that we refuse; `reason` is the end of a sentence."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
 # X509_V_ERR_HOSTNAME_MISMATCH and …_IP_ADDRESS_MISMATCH of OpenSSL: the authority is trusted.
 _HOST_MISMATCH = frozenset((62, 64))
 # The first match counts. The brokers' own texts are not shown: they may quote the credentials that were sent.
@@ -108,13 +118,22 @@ def describe_fault(error: BaseException, access: Access) -> str:
     """
     if isinstance(error, ssl.SSLCertVerificationError) and error.verify_code in _HOST_MISMATCH:
         return "has a certificate for other host names"
+    if isinstance(error, UnexpectedAnswerError):
+        return error.reason
     for kinds, reason in _REASONS:
         if isinstance(error, kinds):
             return reason.format(mechanism=access.mechanism, wanted=_alternatives(access))
     if isinstance(error, OSError):
         # Described by its number, because asyncio's own text repeats the address.
         return f"cannot be reached ({os.strerror(error.errno) if error.errno else type(error).__name__})"
-    return f"failed ({type(error).__name__})"
+    if isinstance(error, KafkaError | ShuttleError):
+        return f"failed ({type(error).__name__})"
+    return not_understood(error).reason
+
+
+def not_understood(error: BaseException) -> UnexpectedAnswerError:
+    """What is raised instead of an error that aiokafka does not raise on purpose: it could not read an answer."""
+    return UnexpectedAnswerError(f"sent an answer that the shuttle does not understand ({type(error).__name__})")
 
 
 def _alternatives(access: Access) -> str:

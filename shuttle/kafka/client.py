@@ -3,6 +3,7 @@
 import asyncio
 from collections import defaultdict
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from aiokafka.client import AIOKafkaClient, ConnectionGroup
@@ -21,6 +22,13 @@ _RETRY_SECONDS = 0.1
 _BOOTSTRAP = ("bootstrap", ConnectionGroup.DEFAULT)
 
 
+def report_failure(failed: Callable[[Exception], None], task: asyncio.Task[None]) -> None:
+    """Call `failed` if an error has ended a task of aiokafka, which nobody awaits."""
+    error = None if task.cancelled() else task.exception()
+    if isinstance(error, Exception):
+        failed(error)
+
+
 class CheckedClient:
     """Replaces the two methods of a client that open connections, before its first use.
 
@@ -36,14 +44,18 @@ class CheckedClient:
         access: Access,
         *,
         request_seconds: float,
-        refused: Callable[[AddressRefusedError], None],
+        failed: Callable[[Exception], None],
     ) -> None:
-        """The brokers are learned from `bootstrap` (`probe_bootstrap`); `refused` is called for each forbidden one."""
+        """The brokers are learned from `bootstrap` (`probe_bootstrap`).
+
+        `failed` is called with an AddressRefusedError for each forbidden broker, and with the error that ends the
+        client's task for metadata: without it nothing is learned any more.
+        """
         self._client = client
         self._connector = connector
         self._access = access
         self._request_seconds = request_seconds
-        self._refused = refused
+        self._failed = failed
         self._closed = False
         self._locks: defaultdict[Any, asyncio.Lock] = defaultdict(asyncio.Lock)
         client._conns[_BOOTSTRAP] = bootstrap  # noqa: SLF001 - the client closes it, whatever happens
@@ -51,13 +63,14 @@ class CheckedClient:
         client.bootstrap = self._bootstrap
 
     async def _bootstrap(self) -> None:
-        """Learn the brokers, and then close the connection as aiokafka does. Raises KafkaError, TimeoutError."""
+        """Learn the brokers, and then close the connection as aiokafka does. Raises whatever aiokafka does."""
         client, bootstrap = self._client, self._client._conns[_BOOTSTRAP]  # noqa: SLF001
         client.cluster.update_metadata(await bootstrap.send(MetadataRequest([])))
         if client.cluster.brokers():
             del client._conns[_BOOTSTRAP]  # noqa: SLF001
             bootstrap.close()
-        client._sync_task = asyncio.create_task(client._md_synchronizer())  # noqa: SLF001
+        synchronizing = client._sync_task = asyncio.create_task(client._md_synchronizer())  # noqa: SLF001
+        synchronizing.add_done_callback(partial(report_failure, self._failed))
 
     async def _connection(
         self, node_id: Any, *, group: Any = ConnectionGroup.DEFAULT, **_hints: bool
@@ -99,7 +112,7 @@ class CheckedClient:
                     on_close=self._client._on_connection_closed,  # noqa: SLF001
                 )
         except AddressRefusedError as error:
-            self._refused(error)
+            self._failed(error)
         except (OSError, EOFError, KafkaError, TimeoutError):
             self._client.force_metadata_update()  # as in aiokafka: the partition may have another leader
         return None

@@ -8,7 +8,7 @@ from aiokafka.conn import AIOKafkaConnection, CloseReason
 from aiokafka.errors import KafkaError
 
 from shuttle.errors import AddressRefusedError
-from shuttle.kafka.access import Access
+from shuttle.kafka.access import Access, not_understood
 from shuttle.kafka.connection import CheckedConnection
 from shuttle.outgoing.connector import CheckingResolver
 
@@ -79,6 +79,10 @@ class BrokerConnector:
         except (OSError, EOFError, KafkaError, TimeoutError):
             self._failed(host, port)
             raise
+        except Exception as error:
+            # aiokafka asserts what brokers answer, and does not catch what decoding, SCRAM and odd host names raise.
+            self._failed(host, port)
+            raise not_understood(error) from error
         return connection
 
     def _failed(self, host: str, port: int) -> None:

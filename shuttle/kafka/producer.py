@@ -8,14 +8,14 @@ from typing import Any
 from aiokafka import AIOKafkaProducer
 from aiokafka.client import AIOKafkaClient
 from aiokafka.conn import CloseReason
-from aiokafka.errors import KafkaError, UnknownTopicOrPartitionError
+from aiokafka.errors import UnknownTopicOrPartitionError
 from aiokafka.partitioner import DefaultPartitioner
 
-from shuttle.errors import AddressRefusedError, KafkaUnavailableError, ShuttleError
-from shuttle.kafka.access import Access, describe_fault
+from shuttle.errors import KafkaUnavailableError, ShuttleError
+from shuttle.kafka.access import Access, UnexpectedAnswerError, describe_fault
 from shuttle.kafka.batch import Batch
 from shuttle.kafka.bootstrap import probe_bootstrap
-from shuttle.kafka.client import CheckedClient
+from shuttle.kafka.client import CheckedClient, report_failure
 from shuttle.kafka.connector import BrokerConnector
 from shuttle.kafka.partition_sender import PartitionSender
 from shuttle.outgoing.kafka_url import KafkaAddress, shown_hosts
@@ -49,7 +49,7 @@ class Producer:
         self._connections: CheckedClient | None = None
         self._senders: dict[tuple[str, int], PartitionSender] = {}
         self._retired = False
-        self._refused: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     async def start(self) -> None:
         """Connect within the timeout. Raises KafkaUnavailableError or AddressRefusedError and leaves nothing open.
@@ -71,11 +71,12 @@ class Producer:
             self._connector,
             self._access,
             request_seconds=request_seconds,
-            refused=self._refuse,
+            failed=self._fail,
         )
         try:
-            await self._bounded(self._producer.start())
-        except (KafkaError, TimeoutError, OSError) as error:
+            await self._bounded(self._producer.start(), self._timeout_seconds)
+            self._producer._sender.sender_task.add_done_callback(self._sending_ended)  # noqa: SLF001
+        except Exception as error:  # noqa: BLE001 - aiokafka does not catch what unexpected answers cause
             await self.abort()
             raise self._explain(error) from None
         except BaseException:
@@ -85,7 +86,8 @@ class Producer:
     @property
     def usable(self) -> bool:
         """Whether it takes further sends; if not, start another producer."""
-        return not self._retired and not any(sender.failed for sender in self._senders.values())
+        is_working = not self._retired and not self._failure.done()
+        return is_working and not any(sender.failed for sender in self._senders.values())
 
     def retire(self) -> None:
         """Take no further sends."""
@@ -99,15 +101,19 @@ class Producer:
         cluster = producer.client.cluster
         refreshed_ms = cluster._last_successful_refresh_ms  # noqa: SLF001
         try:
-            async with asyncio.timeout(min(timeout_seconds, self._timeout_seconds)):
-                partitions = sorted(await producer.partitions_for(topic))
+            limit_seconds = min(timeout_seconds, self._timeout_seconds)
+            partitions = sorted(await self._bounded(producer.partitions_for(topic), limit_seconds))
         except TimeoutError as error:
             # For a missing topic aiokafka repeats its request longer than most senders wait. If the metadata was
             # refreshed meanwhile, the topic is missing; otherwise the cluster did not answer.
             is_refreshed = cluster._last_successful_refresh_ms != refreshed_ms  # noqa: SLF001
             raise self._explain(UnknownTopicOrPartitionError() if is_refreshed else error) from None
-        except KafkaError as error:
+        except Exception as error:  # noqa: BLE001 - as in `start`
             raise self._explain(error) from None
+        if not partitions:
+            fault = UnexpectedAnswerError("says that the topic has no partitions")
+            self._fail(fault)  # aiokafka asks again only after minutes, a new producer at once
+            raise self._explain(fault)
         partition = _partition_of(key, partitions, partitions)
         sender = self._senders.get((topic, partition))
         if sender is None:
@@ -122,23 +128,23 @@ class Producer:
 
     async def _put(self, batch: Batch, topic: str, partition: int) -> None:
         """Send and await the acknowledgement, within the timeout: aiokafka never lets an idempotent batch expire."""
-        await self._bounded(self._send(batch, topic, partition))
+        await self._bounded(self._send(batch, topic, partition), self._timeout_seconds)
 
     async def _send(self, batch: Batch, topic: str, partition: int) -> None:
         await (await self._started().send_batch(batch.builder, topic, partition=partition))
 
-    async def _bounded(self, work: Any) -> None:
-        """Await `work` within the timeout; a refused address of the cluster ends it, too."""
+    async def _bounded(self, work: Any, limit_seconds: float) -> Any:
+        """The result of `work`, within the limit; a failure of the producer ends it, too."""
         task = asyncio.ensure_future(work)
         try:
             done, _ = await asyncio.wait(
-                {task, self._refused}, timeout=self._timeout_seconds, return_when=asyncio.FIRST_COMPLETED
+                {task, self._failure}, timeout=limit_seconds, return_when=asyncio.FIRST_COMPLETED
             )
             if not done:
                 raise TimeoutError
-            if self._refused in done:
-                self._refused.result()
-            await task
+            if self._failure in done:
+                self._failure.result()
+            return await task
         finally:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
@@ -153,10 +159,15 @@ class Producer:
             raise RuntimeError("Producer.start has not returned")
         return self._producer
 
-    def _refuse(self, error: AddressRefusedError) -> None:
-        if not self._refused.done():
-            self._refused.set_exception(error)
-            self._refused.exception()  # otherwise asyncio logs it as never retrieved if nothing waits for it
+    def _fail(self, error: Exception) -> None:
+        """End all waits for the cluster: a broker has a refused address, or a task of aiokafka has ended."""
+        if not self._failure.done():
+            self._failure.set_exception(error)
+            self._failure.exception()  # otherwise asyncio logs it as never retrieved if nothing waits for it
+
+    def _sending_ended(self, task: asyncio.Task[None]) -> None:
+        """aiokafka lets the batches that were on the wire wait for ever. It raises a KafkaError from the real one."""
+        report_failure(lambda error: self._fail(_cause(error)), task)
 
     async def _close(self, client: AIOKafkaClient) -> None:
         """Close the client. Its connections are closed already; the limit is for what we do not know of."""
@@ -192,3 +203,7 @@ class Producer:
             if sender is None or (await asyncio.wait({sender}, timeout=_END_TURN_SECONDS))[0]:
                 return
         sender.cancel()
+
+
+def _cause(error: Exception) -> Exception:
+    return error.__cause__ if isinstance(error.__cause__, Exception) else error

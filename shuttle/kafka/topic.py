@@ -7,9 +7,9 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord
-from aiokafka.errors import KafkaError, TopicAuthorizationFailedError
+from aiokafka.errors import TopicAuthorizationFailedError
 
-from shuttle.errors import AddressRefusedError, KafkaUnavailableError
+from shuttle.errors import KafkaUnavailableError, ShuttleError
 from shuttle.kafka.access import Access, describe_fault
 from shuttle.kafka.bootstrap import probe_bootstrap
 from shuttle.kafka.client import CheckedClient
@@ -68,14 +68,14 @@ async def _reading(
         auto_offset_reset="earliest",
         request_timeout_ms=max(int(request_seconds * 1000), 1),
     )
-    refusals: list[AddressRefusedError] = []
+    faults: list[Exception] = []
     CheckedClient(
         consumer._client,  # noqa: SLF001 - a producer has the same attribute under a public name
         bootstrap,
         connector,
         access,
         request_seconds=request_seconds,
-        refused=refusals.append,
+        failed=faults.append,
     )
     try:
         async with asyncio.timeout(timeout_seconds):
@@ -83,10 +83,13 @@ async def _reading(
         yield consumer
     except TopicAuthorizationFailedError:
         raise KafkaUnavailableError(f"Kafka {shown_hosts(address)} denies reading the topic.") from None
-    except (KafkaError, TimeoutError) as error:
-        if refusals:
-            raise refusals[0] from None
-        raise KafkaUnavailableError(f"Kafka {shown_hosts(address)} {describe_fault(error, access)}.") from None
+    except ShuttleError:
+        raise
+    except Exception as error:  # noqa: BLE001 - aiokafka does not catch what unexpected answers cause
+        fault = faults[0] if faults else error
+        if isinstance(fault, ShuttleError):
+            raise fault from None
+        raise KafkaUnavailableError(f"Kafka {shown_hosts(address)} {describe_fault(fault, access)}.") from None
     finally:
         await asyncio.wait({asyncio.ensure_future(consumer.stop())}, timeout=timeout_seconds)
 

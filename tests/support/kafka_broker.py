@@ -49,6 +49,12 @@ def hanging_at(api: int) -> Callable[[int], Awaitable[Fault]]:
     return answering
 
 
+def supporting(versions: dict[int, tuple[int, int]], error: Fault = 0) -> Any:
+    """The answer of a broker that supports these lowest and highest versions of some APIs."""
+    supported = {api: (0, highest) for api, highest in _HIGHEST.items()} | versions
+    return ApiVersionResponse_v0(error, [(api, *both) for api, both in supported.items()])
+
+
 def held_at(api: int) -> tuple[Callable[[int], Awaitable[Fault]], asyncio.Event]:
     """Answer requests of this API only once the returned event is set."""
     released = asyncio.Event()
@@ -66,14 +72,17 @@ class Broker:
     """`appended` has (key, value, headers) in the log's order, including duplicates; `credentials` those of clients.
 
     `led_by` has the topics that another broker leads; this one leads all others. Of a request above `most_read_bytes`
-    it reads little, and neither answers nor closes the connection.
+    it reads little, and neither answers nor closes the connection. `answers` replaces the answers of an API: a function
+    of the request's body returns the answer's body, or the object that encodes it.
     """
 
     port: int = 0
     advertised: tuple[str, int] = ("", 0)
     answering: Callable[[int], Awaitable[Fault]] = no_faults
+    mechanisms: list[str] = field(default_factory=lambda: ["PLAIN"])
     max_batch_bytes: int = 2**31
     most_read_bytes: int = 2**31
+    answers: dict[int, Callable[[io.BytesIO], Any]] = field(default_factory=dict)
     led_by: dict[str, "Broker"] = field(default_factory=dict)
     connections: int = 0
     unread: int = 0
@@ -146,13 +155,14 @@ class Broker:
             HANDSHAKE: self._handshake,
             AUTHENTICATE: self._authenticate,
         }
-        body: bytes = answers[api](request, fault or 0).encode()
+        answer = self.answers[api](request) if api in self.answers else answers[api](request, fault or 0)
+        body: bytes = answer if isinstance(answer, bytes) else answer.encode()
         async with self.changed:
             self.changed.notify_all()
         return body
 
     def _versions(self, _request: io.BytesIO, error: Fault) -> Any:
-        return ApiVersionResponse_v0(error, [(api, 0, highest) for api, highest in _HIGHEST.items()])
+        return supporting({}, error)
 
     def _metadata(self, request: io.BytesIO, error: Fault) -> Any:
         topics = MetadataRequest_v1.decode(request).topics or []
@@ -181,7 +191,7 @@ class Broker:
 
     def _handshake(self, request: io.BytesIO, error: Fault) -> Any:
         SaslHandShakeRequest_v1.decode(request)
-        return SaslHandShakeResponse_v1(error, ["PLAIN"])
+        return SaslHandShakeResponse_v1(error, self.mechanisms)
 
     def _authenticate(self, request: io.BytesIO, error: Fault) -> Any:
         self.credentials.append(SaslAuthenticateRequest_v0.decode(request).sasl_auth_bytes)
