@@ -14,7 +14,7 @@ from shuttle.cli.failures import CommandError
 from shuttle.errors import ObjectNotFoundError, ObjectStoreError, ShuttleError
 from shuttle.kafka.access import access_to
 from shuttle.kafka.connector import BrokerConnector
-from shuttle.kafka.topic import messages_of
+from shuttle.kafka.topic import READER_ANSWER_BYTES, messages_of
 from shuttle.objects.names import log_object
 from shuttle.outgoing.connector import AddressPolicy, CheckingResolver
 from shuttle.outgoing.kafka_url import read_kafka_url, shown_hosts
@@ -89,7 +89,7 @@ async def _joined(sink: str, settings: Settings, build: dict[str, Any]) -> Async
     """
     address = read_kafka_url(sink, "--sink")
     policy = AddressPolicy(allow_loopback=True, allow_networks=settings.shuttle_allow_networks)
-    connector = BrokerConnector(CheckingResolver(policy))
+    connector = BrokerConnector(CheckingResolver(policy), READER_ANSWER_BYTES)
     size_bytes, offset, ended, seen = build["log"]["bytes"], 0, False, _Seen()
     messages = messages_of(
         build["build_uuid"],

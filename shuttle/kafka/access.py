@@ -75,7 +75,10 @@ def _operators_credentials(address: KafkaAddress, settings: Settings) -> Credent
 
 
 class UnexpectedAnswerError(KafkaError):  # type: ignore[misc] # aiokafka has no types
-    """A broker sent something that aiokafka does not expect or that we refuse; `reason` is the end of a sentence."""
+    """A broker sent something that aiokafka does not expect or that we refuse.
+
+    `reason` is the end of a sentence; `describe_fault` replaces `{wanted}` in it.
+    """
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
@@ -118,8 +121,10 @@ def describe_fault(error: BaseException, access: Access) -> str:
     """
     if isinstance(error, ssl.SSLCertVerificationError) and error.verify_code in _HOST_MISMATCH:
         return "has a certificate for other host names"
+    if isinstance(error, KafkaConnectionError) and isinstance(error.__cause__, UnexpectedAnswerError):
+        error = error.__cause__  # the first one says only that the connection was closed
     if isinstance(error, UnexpectedAnswerError):
-        return error.reason
+        return error.reason.format(wanted=_alternatives(access))
     for kinds, reason in _REASONS:
         if isinstance(error, kinds):
             return reason.format(mechanism=access.mechanism, wanted=_alternatives(access))

@@ -1,23 +1,53 @@
 """aiokafka's connection to a broker that the operator may not know: checked, and closed at once."""
 
 import asyncio
+import struct
+from collections.abc import Callable
 from typing import Any
 
 from aiohappyeyeballs import start_connection
 from aiokafka.conn import AIOKafkaConnection, CloseReason
 
+from shuttle.kafka.access import UnexpectedAnswerError
 from shuttle.outgoing.connector import CheckingResolver
+
+# The largest answer to a sender is that about the topics: up to 60 bytes for each partition, if it has three replicas.
+# An answer of this size is decoded in up to 0.8 s, in which nothing else runs.
+ANSWER_BYTES = 4 * 2**20
 
 
 class CheckedConnection(AIOKafkaConnection):  # type: ignore[misc] # aiokafka has no types
-    """aiokafka's connection; it connects to an address that `resolver` has checked."""
+    """aiokafka's connection; it connects to an address that `resolver` has checked, and has a limit for answers."""
 
     resolver: CheckingResolver
+    answer_bytes: int
 
     async def connect(self) -> Any:
         """Connect like aiokafka, which calls `create_connection` of its loop with the broker's name."""
         self._loop = _CheckingLoop(asyncio.get_running_loop(), self.resolver)
         return await super().connect()
+
+    @staticmethod
+    async def _read(connection_of: Callable[[], "CheckedConnection | None"]) -> None:
+        """Read answers like aiokafka, which would buffer what a broker announces: up to 2 GiB.
+
+        As there, the task does not keep the connection, so that one that is lost is closed. Errors close it, too.
+        """
+        connection = connection_of()
+        if connection is None:
+            return
+        reader, most = connection._reader, connection.answer_bytes  # noqa: SLF001
+        del connection
+        while True:
+            (size,) = struct.unpack(">i", await reader.readexactly(4))
+            if size > most:
+                raise UnexpectedAnswerError(f"sent an answer above {most // 2**20} MiB; it may want {{wanted}}")
+            answer = await reader.readexactly(size)
+            connection = connection_of()
+            if connection is None:
+                return
+            connection._handle_frame(answer)  # noqa: SLF001
+            del connection
 
     def close(self, reason: CloseReason | None = None, exc: BaseException | None = None) -> Any:
         """Close without sending what was not sent yet. aiokafka's `close` would keep it, and the socket, until a broker

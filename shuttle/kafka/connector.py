@@ -9,7 +9,7 @@ from aiokafka.errors import KafkaError
 
 from shuttle.errors import AddressRefusedError
 from shuttle.kafka.access import Access, not_understood
-from shuttle.kafka.connection import CheckedConnection
+from shuttle.kafka.connection import ANSWER_BYTES, CheckedConnection
 from shuttle.outgoing.connector import CheckingResolver
 
 # The default of aiokafka's clients; brokers close connections that are idle for 10 minutes.
@@ -28,11 +28,12 @@ OnClose = Callable[[AIOKafkaConnection, CloseReason | None], None]
 class BrokerConnector:
     """Opens the connections of all Kafka clients in this process, so that they share one backoff per broker.
 
-    It is used from one event loop.
+    It is used from one event loop. A broker that announces an answer of more than `answer_bytes` is disconnected.
     """
 
-    def __init__(self, resolver: CheckingResolver) -> None:
+    def __init__(self, resolver: CheckingResolver, answer_bytes: int = ANSWER_BYTES) -> None:
         self._resolver = resolver
+        self._answer_bytes = answer_bytes
         self._backoffs: dict[tuple[str, int], _Backoff] = {}
 
     def pause_seconds(self, host: str, port: int) -> float:
@@ -72,6 +73,7 @@ class BrokerConnector:
             **access.options(),
         )
         connection.resolver = self._resolver
+        connection.answer_bytes = self._answer_bytes
         try:
             await connection.connect()
         except AddressRefusedError:

@@ -17,6 +17,8 @@ from shuttle.kafka.connector import BrokerConnector
 from shuttle.outgoing.kafka_url import KafkaAddress, shown_hosts
 
 _POLL_MS = 1000
+# For the connector of a reader: aiokafka asks for 50 MiB at most, and a broker exceeds that for one large batch.
+READER_ANSWER_BYTES = 64 * 2**20
 
 
 @dataclass(frozen=True, slots=True)

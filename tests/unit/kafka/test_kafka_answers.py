@@ -1,8 +1,9 @@
 """Brokers whose answers aiokafka does not expect: the send fails with a reason, and the next one works."""
 
 import io
+import struct
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from aiokafka.protocol.produce import ProduceResponse_v3
 
 from shuttle.errors import KafkaUnavailableError
 from shuttle.kafka.access import access_to
+from shuttle.kafka.connection import ANSWER_BYTES
 from shuttle.kafka.connector import BrokerConnector
 from shuttle.kafka.topic import messages_of
 from shuttle.outgoing.connector import AddressPolicy, CheckingResolver
@@ -20,11 +22,13 @@ from shuttle.settings import load_settings
 from tests.support.kafka_broker import (
     AUTHENTICATE,
     HANDSHAKE,
+    HANG,
     METADATA,
     PRODUCE,
     PRODUCER_ID,
     VERSIONS,
     Broker,
+    Fault,
     broker,
     supporting,
 )
@@ -58,6 +62,37 @@ async def test_unexpected_answer_to_a_start_is_reported_at_once(make_clusters, a
         with pytest.raises(KafkaUnavailableError, match=rf"Kafka {running.bootstrap} {NOT_UNDERSTOOD} \(\w+\)\."):
             await send(make_clusters(SHUTTLE_KAFKA_SASL_MECHANISM=mechanism), running.url(userinfo=USER), "a")
         assert time.monotonic() - began < 4
+
+
+async def test_answers_are_read_up_to_the_limit(make_clusters):
+    async with broker() as running:
+        extra_bytes = ANSWER_BYTES - 4 - len(supporting({}).encode())
+        running.answers[VERSIONS] = lambda _: supporting({}).encode() + bytes(extra_bytes)
+        clusters = make_clusters()
+        await send(clusters, running.url(), "a")
+        assert running.values == [b"a"]
+
+
+@pytest.mark.parametrize("announced", [ANSWER_BYTES + 1, 2**31 - 1, -1])
+async def test_answer_above_the_limit_is_not_waited_for(make_clusters, announced):
+    async with broker() as running:
+        running.answering = announcing(running, announced)
+        began = time.monotonic()
+        with pytest.raises(KafkaUnavailableError, match=r"it may want kafka\+ssl://, or a user and a password"):
+            await send(make_clusters(), running.url(), "a")
+        assert time.monotonic() - began < 4
+        running.hung.set()
+
+
+def announcing(running: Broker, size_bytes: int) -> Callable[[int], Awaitable[Fault]]:
+    """Announce an answer of this size, and send none of it."""
+
+    async def answering(_api: int) -> Fault:
+        for writer in running.writers:
+            writer.write(struct.pack(">i", size_bytes))
+        return HANG
+
+    return answering
 
 
 async def test_broker_whose_answers_are_unexpected_is_not_asked_at_once_again(make_clusters):
