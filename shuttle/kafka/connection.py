@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from aiohappyeyeballs import start_connection
-from aiokafka.conn import AIOKafkaConnection, CloseReason
+from aiokafka.conn import AIOKafkaConnection, CloseReason, ScramAuthenticator
 
 from shuttle.kafka.access import UnexpectedAnswerError
 from shuttle.outgoing.connector import CheckingResolver
@@ -14,6 +14,8 @@ from shuttle.outgoing.connector import CheckingResolver
 # The largest answer to a sender is that about the topics: up to 60 bytes for each partition, if it has three replicas.
 # An answer of this size is decoded in up to 0.8 s, in which nothing else runs.
 ANSWER_BYTES = 4 * 2**20
+# They take a thread for up to a second. Kafka's default is 4,096.
+_SCRAM_ITERATIONS = 1_000_000
 
 
 class CheckedConnection(AIOKafkaConnection):  # type: ignore[misc] # aiokafka has no types
@@ -49,6 +51,15 @@ class CheckedConnection(AIOKafkaConnection):  # type: ignore[misc] # aiokafka ha
             connection._handle_frame(answer)  # noqa: SLF001
             del connection
 
+    def authenticator_scram(self) -> ScramAuthenticator:
+        """See `_Scram`."""
+        return _Scram(
+            loop=self._loop,
+            sasl_plain_password=self._sasl_plain_password,
+            sasl_plain_username=self._sasl_plain_username,
+            sasl_mechanism=self._sasl_mechanism,
+        )
+
     def close(self, reason: CloseReason | None = None, exc: BaseException | None = None) -> Any:
         """Close without sending what was not sent yet. aiokafka's `close` would keep it, and the socket, until a broker
         that hangs has read all, and nobody could abort it later: it forgets the transport."""
@@ -57,6 +68,16 @@ class CheckedConnection(AIOKafkaConnection):  # type: ignore[misc] # aiokafka ha
         if transport is not None:
             transport.abort()
         return closed
+
+
+class _Scram(ScramAuthenticator):  # type: ignore[misc]
+    """aiokafka's SCRAM, with a limit: by the iterations that a broker names it could occupy threads for minutes."""
+
+    def create_salted_password(self, salt: bytes, iterations: int) -> None:
+        """Raise UnexpectedAnswerError above the limit."""
+        if iterations > _SCRAM_ITERATIONS:
+            raise UnexpectedAnswerError(f"asks for more than {_SCRAM_ITERATIONS:,} iterations of SCRAM")
+        super().create_salted_password(salt, iterations)
 
 
 class _CheckingLoop:

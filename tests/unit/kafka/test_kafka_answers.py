@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
-from aiokafka.protocol.admin import SaslAuthenticateResponse_v0
+from aiokafka.protocol.admin import SaslAuthenticateRequest_v0, SaslAuthenticateResponse_v0
 from aiokafka.protocol.metadata import MetadataRequest_v1, MetadataResponse_v1
 from aiokafka.protocol.produce import ProduceResponse_v3
 
@@ -93,6 +93,35 @@ def announcing(running: Broker, size_bytes: int) -> Callable[[int], Awaitable[Fa
         return HANG
 
     return answering
+
+
+async def test_iterations_of_scram_have_a_limit(make_clusters, monkeypatch):
+    hashed: list[int] = []
+
+    def hashing(_name: str, _password: bytes, _salt: bytes, iterations: int) -> bytes:
+        hashed.append(iterations)
+        return b"salted"
+
+    monkeypatch.setattr("hashlib.pbkdf2_hmac", hashing)
+
+    def iterating(count: int) -> Callable[[io.BytesIO], Any]:
+        def answer(request: io.BytesIO) -> Any:
+            nonce = SaslAuthenticateRequest_v0.decode(request).sasl_auth_bytes.partition(b"r=")[2]
+            return SaslAuthenticateResponse_v0(0, None, b"r=%bx,s=c2FsdA==,i=%d" % (nonce, count))
+
+        return answer
+
+    async with broker() as running:
+        running.mechanisms = ["SCRAM-SHA-512"]
+        clusters = make_clusters(SHUTTLE_KAFKA_SASL_MECHANISM="SCRAM-SHA-512")
+        running.answers[AUTHENTICATE] = iterating(1_000_001)
+        with pytest.raises(KafkaUnavailableError, match="asks for more than 1,000,000 iterations of SCRAM"):
+            await send(clusters, running.url(userinfo=USER), "a")
+        assert not hashed
+        running.answers[AUTHENTICATE] = iterating(1_000_000)
+        with pytest.raises(KafkaUnavailableError):
+            await send(clusters, running.url(userinfo=USER), "a")
+        assert hashed == [1_000_000]
 
 
 async def test_broker_whose_answers_are_unexpected_is_not_asked_at_once_again(make_clusters):
