@@ -120,8 +120,9 @@ class _Cluster:
             starting = None
         if starting is None:
             starting = self._starting = asyncio.create_task(self._start(), name="kafka start")
-        left_seconds = max(deadline - asyncio.get_running_loop().time(), 0)
-        await asyncio.wait({starting}, timeout=left_seconds)
+        if not starting.done():  # else no await: the producer could end before the caller enters it
+            left_seconds = max(deadline - asyncio.get_running_loop().time(), 0)
+            await asyncio.wait({starting}, timeout=left_seconds)
         if not starting.done():
             raise KafkaUnavailableError(f"Kafka {shown_hosts(self._address)} does not answer.")
         return starting.result()

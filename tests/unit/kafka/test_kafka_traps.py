@@ -226,6 +226,20 @@ async def running_without_connections(running: Broker) -> None:
             await asyncio.sleep(0.01)
 
 
+async def test_producer_does_not_become_idle_while_a_sender_asks_for_it(make_clusters):
+    async with broker() as running:
+        clusters = make_clusters()
+        await send(clusters, running.url(), "a")
+        (cluster,) = clusters._clusters.values()
+        producer = cluster._starting.result()
+        sending = asyncio.ensure_future(send(clusters, running.url(), "b"))
+        await asyncio.sleep(0)
+        cluster._end_idle(producer)
+        await sending
+        assert running.values == [b"a", b"b"]
+        assert producer.usable
+
+
 async def test_unused_clusters_are_removed(make_clusters):
     clusters = make_clusters()
     for _ in range(5):
