@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from aiokafka import AIOKafkaConsumer, ConsumerRecord
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.errors import TopicAuthorizationFailedError
 
 from shuttle.errors import KafkaUnavailableError, ShuttleError
@@ -44,10 +44,15 @@ async def messages_of(
         async with asyncio.timeout(timeout_seconds):
             ends = await consumer.end_offsets(partitions)
         left = {partition for partition in partitions if ends[partition]}
+        positions: dict[TopicPartition, int] = {}
         while left:
+            # Polls return nothing as long as aiokafka repeats what failed.
             async with asyncio.timeout(timeout_seconds):
-                found = await consumer.getmany(timeout_ms=_POLL_MS)
-                positions = {partition: await consumer.position(partition) for partition in left}
+                found: dict[TopicPartition, list[ConsumerRecord]] = {}
+                before = positions
+                while not found and positions == before:
+                    found = await consumer.getmany(timeout_ms=_POLL_MS)
+                    positions = {partition: await consumer.position(partition) for partition in left}
             for records in found.values():
                 for record in records:
                     if dict(record.headers).get("build_uuid") == build_uuid.encode():

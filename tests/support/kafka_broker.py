@@ -22,12 +22,13 @@ from aiokafka.protocol.admin import (
     SaslHandShakeResponse_v1,
 )
 from aiokafka.protocol.metadata import MetadataRequest_v1, MetadataResponse_v1
+from aiokafka.protocol.offset import OffsetRequest_v1, OffsetResponse_v1
 from aiokafka.protocol.produce import ProduceRequest_v3, ProduceResponse_v3
 from aiokafka.protocol.transaction import InitProducerIdResponse_v0
 from aiokafka.record.memory_records import MemoryRecords
 
-PRODUCE, METADATA, HANDSHAKE, VERSIONS, PRODUCER_ID, AUTHENTICATE = 0, 3, 17, 18, 22, 36
-_HIGHEST = {PRODUCE: 3, METADATA: 1, HANDSHAKE: 1, VERSIONS: 0, PRODUCER_ID: 0, AUTHENTICATE: 0}
+PRODUCE, FETCH, OFFSETS, METADATA, HANDSHAKE, VERSIONS, PRODUCER_ID, AUTHENTICATE = 0, 1, 2, 3, 17, 18, 22, 36
+_HIGHEST = {PRODUCE: 3, FETCH: 3, OFFSETS: 1, METADATA: 1, HANDSHAKE: 1, VERSIONS: 0, PRODUCER_ID: 0, AUTHENTICATE: 0}
 HANG, HANG_UP = "hang", "hang up"
 TOO_LARGE, WRONG_PASSWORD, OTHER_MECHANISM, ILLEGAL_STATE = 10, 58, 33, 34
 NO_SUCH_TOPIC, NO_RIGHT_TO_THE_TOPIC, NO_RIGHT_TO_THE_CLUSTER = 3, 29, 31
@@ -151,6 +152,7 @@ class Broker:
             VERSIONS: self._versions,
             METADATA: self._metadata,
             PRODUCE: self._produce,
+            OFFSETS: self._offsets,
             PRODUCER_ID: lambda _request, error: InitProducerIdResponse_v0(0, error, 7, 0),
             HANDSHAKE: self._handshake,
             AUTHENTICATE: self._authenticate,
@@ -183,6 +185,13 @@ class Broker:
                     self._append(batches)
                 answers.append((topic, [(partition, code, len(self.appended), -1)]))
         return ProduceResponse_v3(answers, 0)
+
+    def _offsets(self, request: io.BytesIO, error: Fault) -> Any:
+        answers = []
+        for topic, partitions in OffsetRequest_v1.decode(request).topics:
+            ends = [(partition, error, -1, len(self.appended) if at == -1 else 0) for partition, at in partitions]
+            answers.append((topic, ends))
+        return OffsetResponse_v1(answers)
 
     def _append(self, batches: bytes) -> None:
         records = MemoryRecords(batches)

@@ -8,9 +8,14 @@ import pytest
 
 from shuttle.errors import KafkaUnavailableError, RecordTooLargeError
 from shuttle.kafka import Record
+from shuttle.kafka.access import Access
 from shuttle.kafka.clusters import KafkaClusters
+from shuttle.kafka.connector import BrokerConnector
+from shuttle.kafka.topic import messages_of
+from shuttle.outgoing.connector import AddressPolicy, CheckingResolver
 from shuttle.outgoing.kafka_url import read_kafka_url
 from tests.support.kafka_broker import (
+    FETCH,
     HANG_UP,
     METADATA,
     PRODUCE,
@@ -238,6 +243,22 @@ async def test_producer_does_not_become_idle_while_a_sender_asks_for_it(make_clu
         await sending
         assert running.values == [b"a", b"b"]
         assert producer.usable
+
+
+@pytest.mark.parametrize("is_oversized", [False, True])
+async def test_reader_does_not_wait_for_a_topic_that_returns_nothing(make_clusters, monkeypatch, is_oversized):
+    monkeypatch.setattr("shuttle.kafka.topic._POLL_MS", 20)
+    async with broker() as running:
+        await send(make_clusters(), running.url(), "a")
+        running.answers[FETCH] = lambda _: bytes(10_000)
+        running.answering = no_faults if is_oversized else hanging_at(FETCH)
+        address = read_kafka_url(running.url(), "test")
+        connector = BrokerConnector(CheckingResolver(AddressPolicy(allow_loopback=True)), answer_bytes=5_000)
+        reading = messages_of("u", address, Access(tls=False), connector, timeout_seconds=0.5)
+        async with asyncio.timeout(8):
+            with pytest.raises(KafkaUnavailableError, match="does not answer"):
+                await anext(reading)
+        await connector.close()
 
 
 async def test_unused_clusters_are_removed(make_clusters):
