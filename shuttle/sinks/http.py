@@ -22,6 +22,8 @@ from shuttle.sinks.http_request import LogRequest
 
 # Statuses that do not change by themselves (docs/contract.md, "Logs by http").
 _REFUSALS = frozenset({401, 403, 404, 410})
+# A proxy answers these, too, if it cuts a request that it has passed on: it was silent, or the receiver has broken off.
+_CUTS = frozenset({408, 500, 502, 504})
 _MAX_METADATA_BYTES = 4096
 # A receiver with a lower limit is unfit for logs, and each piece costs a connection.
 _SMALLEST_PIECE_BYTES = 1024
@@ -37,7 +39,8 @@ class HttpUploadFactory:
 
     `session` must have no limit of connections, because each log holds one, and no secrets in its default headers.
     `resume` is SHUTTLE_LOG_RESUME: after a broken request whose receiver reported no offset, the log is sent again from
-    the beginning of that request (`acknowledged`), or continued after the last byte sent (`sent`).
+    the beginning of that request (`acknowledged`), or continued after the last byte sent (`sent`). A request that was
+    refused is sent again in either case.
     """
 
     def __init__(self, session: ClientSession, *, resume: Literal["acknowledged", "sent"] = "acknowledged") -> None:
@@ -76,6 +79,7 @@ class HttpUpload:
         self._resume_at_sent = resume_at_sent
         self._piece_bytes: int | None = None
         self._is_live = False
+        self._was_taken = False
         self._success_timer: asyncio.TimerHandle | None = None
 
     async def attempt(self, timeout_seconds: Callable[[], float]) -> bool:
@@ -88,7 +92,7 @@ class HttpUpload:
     async def _try_request(self, timeout_seconds: Callable[[], float]) -> bool | None:
         """Send one request; returns whether the whole log is acknowledged, None = the next one can follow at once."""
         await self._log.grown_beyond(self.offset)
-        self._is_live = False
+        self._is_live = self._was_taken = False
         request = LogRequest(
             self._log,
             self.offset,
@@ -128,7 +132,7 @@ class HttpUpload:
         return await self._failed(f"answered {status} {detail}.")
 
     async def _refused(self, request: LogRequest, status: int) -> bool | None:
-        await self._resume_at(request, self._offset_after_break(request))
+        await self._resume_at(request, self._offset_after_error(request, status))
         self.refusals += status in _REFUSALS
         if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE and self._make_pieces_smaller(request):
             await self._failed(f"answered 413; it gets pieces of up to {self._piece_bytes} bytes from now on.")
@@ -159,6 +163,7 @@ class HttpUpload:
                 self._success_timer.cancel()
 
     def _report_success(self) -> None:
+        self._was_taken = True
         self._host_recovery.succeeded(shown_host(self._target.url))
 
     def _offset_after_break(self, request: LogRequest) -> int:
@@ -166,13 +171,24 @@ class HttpUpload:
             return request.reported_offset
         return request.sent_offset if self._resume_at_sent else request.first_offset
 
+    def _offset_after_error(self, request: LogRequest, status: int) -> int:
+        """Where to continue after an answer that is not 2xx: the bytes in the kernel and in proxies may be lost.
+
+        With SHUTTLE_LOG_RESUME=sent, a cut request counts as broken. But if a complete request is answered by an error,
+        or an incomplete one at once, or with another status, then nobody took these bytes.
+        """
+        was_cut = status in _CUTS and self._was_taken and not request.ended
+        if was_cut or request.reported_offset is not None:
+            return self._offset_after_break(request)
+        return request.first_offset
+
     async def _resume_at(self, request: LogRequest, offset: int) -> None:
         if offset > request.first_offset:
             self.failures, self.refusals = 0, 0
         else:
             self.failures += 1
         self.offset = offset
-        if offset != request.first_offset:
+        if offset != request.first_offset or self._resume_at_sent:  # then `_note_sent` has acknowledged a higher one
             await self._acknowledge(offset)
 
     async def _failed(self, problem: str) -> bool:

@@ -160,6 +160,38 @@ async def test_resume_sent_does_not_repeat_sent_bytes(build: Build) -> None:
         assert build.ledger.details("acknowledged")[0] == 20
 
 
+async def test_resume_sent_repeats_a_refused_request(build: Build) -> None:
+    """A proxy without a working receiver takes bytes, too, but throws them away."""
+    scripts = (answering_early(502), answering_early(503, after_bytes=10), answering(502), answering(200))
+    async with Receiver(*scripts) as receiver:
+        forwarding = build.forward(receiver.url, resume="sent")
+        build.log.append(TEXT[:20])
+        await receiver.exchange(2)
+        build.log.append(TEXT[20:])
+        build.end()
+        await forwarding
+        assert offsets(receiver) == [0, 0, 0, 0]
+        assert receiver.exchanges[3].body == TEXT
+        acknowledged = build.ledger.details("acknowledged")
+        assert acknowledged[-1] == len(TEXT)
+        assert acknowledged.count(0) == 3, "after a kill, the next process would begin behind refused bytes"
+
+
+async def test_resume_sent_does_not_repeat_bytes_of_a_request_that_a_proxy_cuts(
+    build: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A request that was open for longer than this counts as passed on."""
+    monkeypatch.setattr("shuttle.sinks.http._SUCCESS_AFTER_SECONDS", 0)
+    async with Receiver(answering_early(504, after_bytes=20), answering(200)) as receiver:
+        forwarding = build.forward(receiver.url, resume="sent")
+        build.log.append(TEXT[:20])
+        await build.ledger.until("failing")
+        build.log.append(TEXT[20:])
+        build.end()
+        await forwarding
+        assert offsets(receiver) == [0, 20]
+
+
 async def test_resume_sent_records_the_sent_offset_when_the_shuttle_stops(build: Build) -> None:
     async with Receiver() as receiver:
         forwarding = build.forward(receiver.url, resume="sent")

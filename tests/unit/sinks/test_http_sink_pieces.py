@@ -137,3 +137,14 @@ async def test_413_to_the_smallest_piece_is_retried_like_other_failures(build: B
         with pytest.raises(asyncio.CancelledError):
             await forwarding
     assert "answered 413" in str(build.ledger.details("failing")[-1])
+
+
+async def test_pieces_lack_nothing_with_resume_sent(build: Build) -> None:
+    """A refused request is not continued behind its last byte: the receiver has refused all of it."""
+    async with Receiver(limited(20_000)) as receiver:
+        forwarding = build.forward(receiver.url, resume="sent")
+        build.log.append(TEXT)
+        build.end()
+        await forwarding
+        accepted = [exchange for exchange in receiver.exchanges if exchange.ended]
+        assert b"".join(bytes(exchange.body) for exchange in accepted) == TEXT
