@@ -36,16 +36,16 @@ log_size() {
   echo "${5:-0}"
 }
 
-# read_chunk: if no chunk is waiting to be acknowledged, read up to 4 MiB of the log into `chunk`, but nothing beyond
-# `boundary`. When more than `max_bytes` were sent, nothing more is read, because the shuttle drops the rest.
-# `misplaced`: descriptor 3 is not at `offset`.
+# read_chunk: if no chunk is waiting to be acknowledged, read up to `full_chunk` bytes of the log into `chunk`, but
+# nothing beyond `boundary`. When more than `max_bytes` were sent, nothing more is read, because the shuttle drops the
+# rest. `misplaced`: descriptor 3 is not at `offset`.
 read_chunk() {
   [ "$chunk_size" = 0 ] || return 0
   [ "$offset" -le "$max_bytes" ] || return 0
   [ -z "$boundary" ] || [ "$offset" -lt "$boundary" ] || return 0
   [ -z "$misplaced" ] || seek_log
   # A dd that a signal ended may have read more than it wrote, so descriptor 3 is positioned again.
-  dd bs=256k count=16 <&3 >"$chunk" 2>/dev/null || {
+  dd bs=256k count="$((full_chunk / 262144))" <&3 >"$chunk" 2>/dev/null || {
     seek_log
     return 1
   }
@@ -74,6 +74,7 @@ push() {
   case $status in
     200 | 409) read_head ;;
     410) stop=${stop:-over} ;;
+    413) shrink_chunks ;;
   esac
   push_in=0 silent=0
   if [ -z "$wanted" ]; then
@@ -85,6 +86,13 @@ push() {
   to_hundredths "$pause"
   push_in=$hundredths
   acknowledge
+}
+
+# shrink_chunks: halve the chunks, because a proxy accepts no body of this size; nginx allows 1 MiB by default.
+shrink_chunks() {
+  [ "$full_chunk" -gt 262144 ] || return 0
+  full_chunk=$((full_chunk / 2))
+  seek_log
 }
 
 # read_head: read the Shuttle- headers of the last answer.

@@ -75,6 +75,8 @@ class AgentApi:
         self.claim_recorded: asyncio.Event | None = None
         self.begun = False
         self.pause_seconds, self.idle_seconds = "0.05", "30"
+        # A push with a larger body is answered 413.
+        self.most_push_bytes = 4 * 1024 * 1024
         self.stop_cause: str | None = None
         self.over = False
         self.claims: list[int] = []
@@ -238,6 +240,8 @@ class AgentApi:
         stream, offset = request.query["stream"], int(request.query["offset"])
         body, known = await request.read(), self.logs[stream]
         assert len(body) <= 4 * 1024 * 1024
+        if len(body) > self.most_push_bytes:
+            return web.Response(status=413)
         self.pushes.append((stream, offset, len(body)))
         status = 409 if offset > len(known) else 200
         if status == 200:

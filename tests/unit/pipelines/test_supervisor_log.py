@@ -92,6 +92,17 @@ async def test_log_is_sent_again_after_the_shuttle_lost_its_disk(each_agent: Age
     assert api.log == whole + "end\n"
 
 
+async def test_pushes_shrink_until_a_proxy_accepts_them(each_agent: Agent) -> None:
+    """nginx accepts bodies of 1 MiB by default."""
+    output = random.Random(0).randbytes(5_000_001)
+    async with shuttle("cat output\n", output=output) as api:
+        each_agent.url = api.url
+        api.most_push_bytes = 1024 * 1024
+        run = await each_agent.run(SCRIPT)
+    assert bytes(api.logs["main"]) == RUNNING.encode() + output
+    assert (run.status, api.ends) == (0, {"main": 0})
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("faults", [(NoOffset, 500, CutHeaders), (401, Cut, 404)])
 async def test_failed_pushes_neither_lose_nor_duplicate_a_byte(each_agent: Agent, faults) -> None:
