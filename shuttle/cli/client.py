@@ -28,6 +28,13 @@ _QUIET_SECONDS = 120
 # A restart of the service takes seconds; the user need not follow the log again by hand.
 _RECONNECT_FOR_SECONDS = 60
 _RECONNECT_PAUSE_SECONDS = 0.5
+# What a proxy in front of the service answers by itself.
+_PROXY_ANSWERS = {
+    413: "accepts no body of this size; raise its limit",
+    502: "cannot reach the service; check that it runs",
+    503: "cannot reach the service; check that it runs",
+    504: "got no answer from the service in time",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,6 +249,8 @@ class ShuttleClient:
         return ServiceRefusedError(f"{field}: {message}" if field and field not in message else message)
 
     def _not_a_shuttle(self, status: int) -> ServiceUnreachableError:
+        if status in _PROXY_ANSWERS:
+            return ServiceUnreachableError(f"{self.address} answered {status}: a proxy there {_PROXY_ANSWERS[status]}.")
         return ServiceUnreachableError(
             f"{self.address} answered {status}, but it is not a shuttle; set SHUTTLE_URL to the service's address."
         )

@@ -126,14 +126,23 @@ async def test_unreachable_service_exits_3_and_says_what_to_do(run, monkeypatch,
         )
 
 
-async def test_other_server_at_the_address_exits_3(service, run):
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [
+        (404, "answered 404, but it is not a shuttle"),
+        (413, "answered 413: a proxy there accepts no body of this size; raise its limit."),
+        (502, "answered 502: a proxy there cannot reach the service; check that it runs."),
+        (504, "answered 504: a proxy there got no answer from the service in time."),
+    ],
+)
+async def test_other_server_or_proxy_at_the_address_exits_3(service, run, status, said):
     async def page(_request: web.Request) -> web.StreamResponse:
-        return web.Response(status=502, text="<html>", content_type="text/html")
+        return web.Response(status=status, text="<html>", content_type="text/html")
 
     service.will("GET", "/shop/7", page)
     ran = await run("status", "shop", "7")
     assert ran.code == 3
-    assert "answered 502" in ran.err
+    assert said in ran.err
 
 
 async def test_token_is_sent_as_bearer_and_userinfo_of_the_url_as_basic(service, run, monkeypatch, final_build):
