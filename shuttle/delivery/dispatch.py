@@ -110,7 +110,7 @@ class Dispatcher:
                 now=self._clock.steady(), limit=limit, busy=frozenset(self._running), full_hosts=self._full_hosts
             )
             if forgotten != self._forgotten:
-                continue  # the answer may be from before the loss
+                continue  # `_forget` was called during the query, whose answer may be outdated
             for delivery in due:
                 if self._per_host[delivery.host] < MAX_PER_HOST:
                     self._start(delivery)
@@ -123,7 +123,7 @@ class Dispatcher:
         self._per_host[delivery.host] += 1
         task = asyncio.create_task(self._attempt(delivery))
         self._running[delivery.receiver_id] = delivery, task
-        # No `finally` in the task: one that is cancelled before its first step executes none.
+        # Not in a `finally` of `_attempt`: a task that is cancelled before its first step executes none.
         task.add_done_callback(lambda _: self._end(delivery))
 
     async def _attempt(self, delivery: DueDelivery) -> None:

@@ -206,8 +206,8 @@ async def verify_healthy(session: JenkinsSession) -> None:
 def _digest_of_ours(job: str, found: JobFacts) -> str:
     """The digest in the description of our job.
 
-    Raises ForeignJobError if the job is not ours. Jenkins ignores case in names, so a job whose name differs from
-    `job` in case is another one.
+    Raises ForeignJobError if the job is not ours. Jenkins ignores case when it looks up a name, so it may
+    show `Shop` when asked for `shop`; that job is not ours.
     """
     digest = digest_of(found.description or "")
     if digest is None or found.name != job.rpartition("/")[2]:

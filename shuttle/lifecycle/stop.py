@@ -29,12 +29,12 @@ _DEADLINE_GRACES = 3
 async def stop_pair(app_id: str, build_id: str, standing: Standing, services: Services) -> Api | None:
     """Record the stop of every build of the pair that the caller may stop; one that was never triggered ends at once.
 
-    One that has failed, and is going to be resumed by itself, is not resumed any more; that is a stop, too.
+    The automatic resume of a failed build is cancelled; that counts as a stop, too.
     Returns the API of the newest of these builds; None = none was stopped. Exception: if the newest is of the older
     API, that API is returned even if nothing was stopped, because its clients break on any other answer.
 
     Raises:
-        TokenNeededError: the caller is anonymous, and no build of the pair is of the older API.
+        TokenNeededError: the caller is anonymous, and the app or all of these builds belong to the new API.
         ConflictError: the build is the record of a platform, and has not ended.
     """
     builds = await services.database.run(builds_of_pair, app_id, build_id, standing)
@@ -62,8 +62,8 @@ async def stop_build(build_uuid: str, cause: StopCause, services: Services) -> B
 async def enforce(build_uuid: str, services: Services) -> Ending | None:
     """Wait for a stop, the time limit or the deadline, then stop the build. Runs at the same time as the flow of `run`.
 
-    Returns None once the row is final (a build that was never triggered is final with its stop), or an ending once the
-    deadline has passed and neither Jenkins nor a supervisor has confirmed the stop in time.
+    Returns None once the row is final, or an ending once the deadline has passed and neither Jenkins nor a supervisor
+    has confirmed the stop in time. A stop ends a build that was never triggered, at once or a little later.
     """
     clock = asyncio.get_running_loop().time
     stopped_at: float | None = None
@@ -139,7 +139,7 @@ def _silent_seconds(build: Build, services: Services) -> float | None:
 
 
 async def _stop_in_jenkins(build: Build, command: StopCommand, services: Services, missing: MissingPermissions) -> bool:
-    """Send one command. True = Jenkins accepted it; False, always without a number = it has to be sent again."""
+    """Send one command. True = Jenkins accepted it. False = send it again, always if the build has no number yet."""
     try:
         if build.build_number is not None:
             await services.jenkins_of(build).stop(build.job_name, build.build_number, command)

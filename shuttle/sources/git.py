@@ -23,7 +23,7 @@ from shuttle.sources.kinds.git import GitSource, is_ref
 _FULL_COMMIT = re.compile(r"[0-9a-f]{40}", re.IGNORECASE)
 _SHORT_COMMIT = re.compile(r"[0-9a-f]{4,39}", re.IGNORECASE)
 # A depth that no history reaches, so that all of it is fetched. Without a depth git would also use the dumb protocol,
-# with one request for each file; with one it refuses servers that have only that protocol.
+# which needs a request for each file. With a depth git refuses servers that have only that protocol.
 _WHOLE = "--depth=2147483647"
 # How many clones run at the same time: each has processes of its own, and may use 2 GiB of memory for a moment.
 _AT_ONCE = 32
@@ -125,7 +125,7 @@ class _Remote:
     refs_folder: str = "refs"
 
     async def refs(self, *patterns: str) -> dict[str, str]:
-        """The ids of the refs by their names. `HEAD@` is the name of the ref that HEAD points to."""
+        """The ids of the refs by their names. The key `HEAD@` has the name of the ref that HEAD points to."""
         listed = await self._run("ls-remote", "--symref", "--", self.url, *patterns)
         refs = {}
         for line in listed.decode(errors="replace").splitlines():

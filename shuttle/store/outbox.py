@@ -24,7 +24,9 @@ _NEW_EVENTS = Prepared(
 
 
 def emit_event(tx: Tx, build: Build, *, status: Status, building: bool) -> None:
-    """Record an event, queue it for every receiver, and make all pending deliveries of the build due now.
+    """Record an event, queue it for every receiver that has not ended, and make the build's pending deliveries due.
+
+    They are due now, or at the end of a Retry-After.
 
     `build` is the row after the transition; a final event includes its artifacts. Receivers of the older API were sent
     `pending` when the build was accepted, because their users can neither stop nor read a build before that status.
