@@ -135,7 +135,7 @@ async def _of_branch(build: Build, source: Source, services: Services) -> Source
 async def _stored_source(build: Build, source: Source, services: Services) -> Source:
     """See `source_again`. Raises ConflictError if the object store does not have it any more, and ObjectStoreError."""
     again = source_again(build, source)
-    if isinstance(again, EarlierSource) and await find_source(again.object, services.objects) is None:
+    if isinstance(again, EarlierSource) and await find_source(again.object, services) is None:
         raise ConflictError("The source of this build is no longer stored; request a new build with a source.")
     return again
 

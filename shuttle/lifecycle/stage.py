@@ -20,7 +20,7 @@ from shuttle.lifecycle import Services
 from shuttle.lifecycle.backoff import Backoff
 from shuttle.lifecycle.build_logs import write_preamble
 from shuttle.lifecycle.build_spec import BuildSpec
-from shuttle.lifecycle.stored_sources import copy_object, fetch_stored_source
+from shuttle.lifecycle.stored_sources import check_digest, copy_object, fetch_stored_source
 from shuttle.logs.transform import transform_in_thread
 from shuttle.objects.local import local_disk
 from shuttle.objects.names import source_object
@@ -93,9 +93,10 @@ class _Staging:
         """See the port."""
         build, services, into = self.build, self.services, _original_path(self.build, self.services)
         name, facts = source_object(build.build_uuid), build.source
-        await _retry_storage(build, services, lambda: copy_object(services.objects, name, into))
+        size_bytes, digest = await _retry_storage(build, services, lambda: copy_object(services.objects, name, into))
+        check_digest(build, digest)
         content_type = facts.content_type or "application/octet-stream"
-        return FetchedSource(into, facts.bytes or 0, facts.sha256 or "", content_type)
+        return FetchedSource(into, size_bytes, digest, content_type)
 
     async def copy_earlier(self, build_uuid: str) -> FetchedSource:
         """See the port."""
@@ -158,7 +159,7 @@ async def _normalize_in_time(fetched: FetchedSource, build: Build, services: Ser
 
     async def normalized() -> list[str]:
         async with services.normalizing:
-            return await normalize(fetched.path, normalized_path(build, services), _limits(services))
+            return await normalize(fetched.path, normalized_path(build, fetched.sha256, services), _limits(services))
 
     try:
         backoff = Backoff(build.build_uuid, services)
@@ -178,29 +179,35 @@ async def _store_original(build: Build, fetched: FetchedSource, services: Servic
     """Store the original under the build's uuid, unless it is a data: source, which acceptance has stored."""
     if build.source.sha256 is None:
         name, content_type = source_object(build.build_uuid), fetched.content_type
+        put = services.objects.put
         await _retry_storage(
-            build, services, lambda: services.objects.put(name, fetched.path, content_type=content_type)
+            build, services, lambda: put(name, fetched.path, content_type=content_type, sha256=fetched.sha256)
         )
 
 
-def normalized_path(build: Build, services: Services) -> Path:
-    """The path of a build's normalized tar.gz on this machine."""
-    return _sources_dir(services) / f"{build.build_uuid}.tar.gz"
+def normalized_path(build: Build, sha256: str, services: Services) -> Path:
+    """The path of the normalized tar.gz on this machine; `sha256` is that of the original.
+
+    Two replicas may fetch the source of one build, if the first loses the app meanwhile. The branch or the file behind
+    the URL may have changed between them, and only the source of one of them is recorded.
+    """
+    return _sources_dir(services) / f"{build.build_uuid}.{sha256}.tar.gz"
 
 
 async def normalized_source(build: Build, services: Services) -> Path:
     """The tar.gz for the pipeline; made again from the stored original if this machine does not have it.
 
     Raises:
-        ObjectNotFoundError: the original is not (or no longer) in the object store.
+        ObjectNotFoundError: the recorded original is not (or no longer) in the object store.
         ObjectStoreError, LocalDiskError: retry later.
     """
-    path = normalized_path(build, services)
+    sha256 = build.source.sha256
+    if build.staged_at is None or sha256 is None:
+        raise ObjectNotFoundError("This build has no stored source.")
+    path = normalized_path(build, sha256, services)
     # The agents of a build's platforms ask at the same time.
     async with services.signals.source_lock(build.build_uuid):
         if not path.exists():
-            if build.staged_at is None or build.source.sha256 is None:
-                raise ObjectNotFoundError("This build has no stored source.")
             await _normalize_again(build, path, services)
     return path
 
@@ -209,7 +216,8 @@ async def _normalize_again(build: Build, path: Path, services: Services) -> None
     original = path.with_suffix(".again")
     try:
         # Outside the semaphore: an object store that hangs for this replica would hold up the checks of other sources.
-        await copy_object(services.objects, source_object(build.build_uuid), original)
+        _, digest = await copy_object(services.objects, source_object(build.build_uuid), original)
+        check_digest(build, digest)
         async with services.normalizing:
             await normalize(original, path, _limits(services))
     finally:
@@ -218,7 +226,7 @@ async def _normalize_again(build: Build, path: Path, services: Services) -> None
 
 def forget_local_source(build: Build, services: Services) -> None:
     """Remove the local files of staging; the original is kept in the object store."""
-    for path in (normalized_path(build, services), _original_path(build, services)):
+    for path in (*_sources_dir(services).glob(f"{build.build_uuid}.*.tar.gz"), _original_path(build, services)):
         with suppress(FileNotFoundError):
             path.unlink()
     shutil.rmtree(clone_folder(_original_path(build, services)), ignore_errors=True)

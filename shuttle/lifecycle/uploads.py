@@ -45,7 +45,9 @@ class Uploads:
                 if isinstance(held, Build):
                     return held
                 name = source_object(build_uuid)
-                await self._services.objects.put(name, source.path, content_type=source.content_type)
+                await self._services.objects.put(
+                    name, source.path, content_type=source.content_type, sha256=source.sha256
+                )
                 return build_uuid
         except TimeoutError:
             raise ObjectStoreError("The object store did not store the source in time.") from None

@@ -61,7 +61,7 @@ def _not_found() -> web.StreamResponse:
 
 async def _original(request: web.Request, build_uuid: str) -> web.StreamResponse:
     services, standing = request.app[SERVICES], request[STANDING]
-    found = await find_source(build_uuid, services.objects)
+    found = await find_source(build_uuid, services)
     await services.database.run(check_source, build_uuid, standing)
     if found is None:
         return _not_found()

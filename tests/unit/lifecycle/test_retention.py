@@ -4,6 +4,7 @@ import asyncio
 import os
 import time
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -117,7 +118,8 @@ async def test_a_source_that_a_replica_made_for_an_agent_is_removed_once_the_own
     """The agent's calls reach any replica, and only the owner of the build knows when it is over."""
     folder = one.services.settings.shuttle_data_dir / "sources"
     await one.services.objects.put(source_object(one.build_uuid), _archive(one), content_type="application/gzip")
-    build = replace(await one.running(), source=SourceFacts("00" * 32, 1, "application/gzip"))
+    digest = sha256(archive({"build.sh": "true"})).hexdigest()
+    build = replace(await one.running(), source=SourceFacts(digest, 1, "application/gzip"))
     path = await normalized_source(build, one.services)
     await Retention(one.services).sweep()
     assert list(folder.iterdir()) == [path], "the agent may ask once more"

@@ -1,9 +1,11 @@
 """Staging: which errors are retried and for how long, and which end the build."""
 
 import asyncio
+import tarfile
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
-from typing import Any, cast
+from typing import IO, Any, cast
 
 import pytest
 
@@ -11,16 +13,21 @@ from shuttle.build import Build, SourceFacts, StopCause
 from shuttle.errors import (
     BuildFailedError,
     LocalDiskError,
+    ObjectNotFoundError,
     ObjectStoreError,
     RetryLaterError,
     StoreError,
     UnavailableError,
 )
-from shuttle.lifecycle.stage import normalized_path, normalized_source, stage
+from shuttle.lifecycle.stage import _Staging, forget_local_source, normalized_path, normalized_source, stage
 from shuttle.lifecycle.stop import stop_build
+from shuttle.lifecycle.stored_sources import fetch_stored_source, find_source
+from shuttle.objects import ObjectInfo
 from shuttle.objects.names import source_object
 from shuttle.sources import FetchedSource, SourceLimits
+from shuttle.sources.kinds.data import DataSource
 from shuttle.sources.kinds.http import HttpSource
+from shuttle.standing import Standing
 from shuttle.store.transitions import begin_staging
 from tests.support.product import archive
 from tests.unit.lifecycle.one_build import OneBuild
@@ -205,7 +212,7 @@ async def test_agents_that_ask_for_the_same_source_at_the_same_time_all_get_it(o
     build = await with_stored_source(one, tmp_path)
     several = replace(one.services, normalizing=asyncio.Semaphore(3))
     paths = await asyncio.gather(*(normalized_source(build, several) for _ in range(3)))
-    assert paths == [normalized_path(build, one.services)] * 3
+    assert paths == [normalized_path(build, build.source.sha256 or "", one.services)] * 3
     assert [path.name for path in paths[0].parent.iterdir()] == [paths[0].name]
 
 
@@ -230,4 +237,75 @@ async def with_stored_source(one: OneBuild, folder: Path) -> Build:
     build = await one.running()
     (folder / "source").write_bytes(archive({"build.sh": "true"}))
     await one.services.objects.put(source_object(one.build_uuid), folder / "source", content_type="application/gzip")
-    return replace(build, source=SourceFacts("00" * 32, 1, "application/gzip"))
+    digest = sha256((folder / "source").read_bytes()).hexdigest()
+    return replace(build, source=SourceFacts(digest, 1, "application/gzip"))
+
+
+class Branch:
+    """Implements `SourceFetcher`: `text` is what the archive's only file has when it is fetched."""
+
+    def __init__(self) -> None:
+        self.text = ""
+
+    async def fetch(self, source: HttpSource, into: Path, limits: SourceLimits) -> FetchedSource:
+        packed = archive({"a": self.text})
+        into.write_bytes(packed)
+        return FetchedSource(into, len(packed), sha256(packed).hexdigest(), "application/gzip")
+
+
+async def test_a_replica_that_lost_the_app_while_it_stored_a_source_hands_out_the_recorded_one(
+    one: OneBuild, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Before, it handed out what it had fetched itself, although the branch had moved before that was recorded."""
+    branch, storing, put = Branch(), asyncio.Event(), one.services.objects.put
+    monkeypatch.setitem(cast("dict[type, Branch]", one.services.fetchers), HttpSource, branch)
+
+    async def hang(*_: object, **__: object) -> None:
+        storing.set()
+        await asyncio.Event().wait()
+
+    branch.text = "first"
+    monkeypatch.setattr(one.services.objects, "put", hang)
+    first = asyncio.create_task(staged(one))
+    await storing.wait()
+    first.cancel()
+
+    branch.text = "second"
+    monkeypatch.setattr(one.services.objects, "put", put)
+    elsewhere = one.services.settings.model_copy(update={"shuttle_data_dir": tmp_path / "elsewhere"})
+    build = await stage(await one.row(), one.spec, replace(one.services, settings=elsewhere))
+    assert build is not None
+    with tarfile.open(await normalized_source(build, one.services)) as tar:
+        assert cast("IO[bytes]", tar.extractfile("a")).read() == b"second"
+    forget_local_source(build, one.services)
+    assert [path.name for path in (one.services.settings.shuttle_data_dir / "sources").iterdir()] == []
+
+
+async def test_a_stored_source_that_another_one_has_replaced_is_not_used(
+    one: OneBuild, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """A replica that has lost the app may end its upload after the recorded source was stored."""
+    branch, objects = Branch(), one.services.objects
+    monkeypatch.setitem(cast("dict[type, Branch]", one.services.fetchers), HttpSource, branch)
+    build = await staged(one)
+    assert build is not None
+    forget_local_source(build, one.services)
+    (tmp_path / "late").write_bytes(archive({"a": "late"}))
+    await objects.put(source_object(one.build_uuid), tmp_path / "late", content_type="application/gzip")
+    with pytest.raises(ObjectNotFoundError):
+        await normalized_source(build, one.services)
+    with pytest.raises(ObjectNotFoundError):
+        await fetch_stored_source(one.build_uuid, Standing.CONTROLLER, one.services, tmp_path / "copy")
+
+    async def head(_name: str) -> ObjectInfo:
+        return ObjectInfo(1, "application/gzip", sha256((tmp_path / "late").read_bytes()).hexdigest())
+
+    monkeypatch.setattr(objects, "head", head)
+    assert await find_source(one.build_uuid, one.services) is None
+
+
+async def test_a_source_of_a_request_that_another_one_has_replaced_is_lost(one: OneBuild, tmp_path: Path):
+    data = replace(await with_stored_source(one, tmp_path), source=SourceFacts("00" * 32, 1, "application/gzip"))
+    with pytest.raises(BuildFailedError) as caught:
+        await DataSource(url="data:").fetch(_Staging(data, Standing.CONTROLLER, one.services))
+    assert caught.value.reason == "source_lost"
