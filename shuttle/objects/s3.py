@@ -1,6 +1,7 @@
 """The object store in an S3 bucket, by boto3 in threads; objects are read in chunks."""
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager, suppress
@@ -22,6 +23,7 @@ from shuttle.errors import ObjectNotFoundError, ObjectStoreError, SettingsError
 from shuttle.objects import FilePart, ObjectInfo, OpenObject, check_name
 from shuttle.objects.s3_errors import code_of, describe_s3_error, is_below_object, is_missing
 from shuttle.objects.s3_location import S3Location
+from shuttle.objects.stoppable_file import StoppableFile
 from shuttle.outgoing.tls import TrustedBundle
 
 if TYPE_CHECKING:
@@ -90,7 +92,7 @@ class S3Store:
         """See ObjectStore."""
         check_name(name)
         path.stat()  # raises FileNotFoundError, which is not an error of the store
-        await self._in_thread("written", lambda: self._put(name, lambda: path.open("rb"), content_type, sha256))
+        await self._put_in_thread(name, lambda: path.open("rb"), content_type, sha256)
 
     async def put_part(self, name: str, path: Path, part: FilePart, *, content_type: str, sha256: str = "") -> None:
         """See ObjectStore. `head` returns the `sha256`, if there is one."""
@@ -100,7 +102,7 @@ class S3Store:
         def source() -> BinaryIO:
             return cast("BinaryIO", ReadFileChunk.from_filename(str(path), part.start, part.size_bytes))
 
-        await self._in_thread("written", lambda: self._put(name, source, content_type, sha256))
+        await self._put_in_thread(name, source, content_type, sha256)
 
     @asynccontextmanager
     async def open(self, name: str, *, start: int = 0, length: int | None = None) -> AsyncIterator[OpenObject]:
@@ -154,6 +156,19 @@ class S3Store:
     async def _chunks(self, body: StreamingBody | None) -> AsyncIterator[bytes]:
         while body is not None and (chunk := await self._in_thread("read", lambda: body.read(_CHUNK_BYTES))):
             yield chunk
+
+    async def _put_in_thread(self, name: str, source: Callable[[], BinaryIO], content_type: str, sha256: str) -> None:
+        """Upload; a cancelled upload ends at its next read, also if it would be tried again."""
+        stopped = threading.Event()
+
+        def stoppable() -> BinaryIO:
+            return cast("BinaryIO", StoppableFile(source(), stopped))
+
+        try:
+            await self._in_thread("written", lambda: self._put(name, stoppable, content_type, sha256))
+        except asyncio.CancelledError:
+            stopped.set()
+            raise
 
     def _put(self, name: str, source: Callable[[], BinaryIO], content_type: str, sha256: str) -> None:
         try:

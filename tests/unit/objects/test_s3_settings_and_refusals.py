@@ -1,5 +1,9 @@
 """The forms of S3_LOCATION, and the error messages when S3 refuses."""
 
+import asyncio
+import socket
+from contextlib import suppress
+
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
@@ -154,3 +158,36 @@ async def test_ca_file_is_trusted_in_addition_to_the_default_cas(tmp_path):
     await trusting.close()
     await ignorant.close()
     await close_when_left(server)
+
+
+async def test_a_cancelled_upload_stores_nothing(tmp_path):
+    """Before, it went on in its thread, and could replace an object that was stored later under the same name."""
+    begun, go_on, ended, stored = asyncio.Event(), asyncio.Event(), asyncio.Event(), []
+
+    async def receive(request: web.Request) -> web.Response:
+        begun.set()
+        await go_on.wait()
+        try:
+            stored.append(len(await request.read()))
+        finally:
+            ended.set()
+        return web.Response()
+
+    app = web.Application(client_max_size=1 << 24)
+    app.router.add_route("PUT", "/{tail:.*}", receive)
+    (tmp_path / "source").write_bytes(bytes(7 * 1024 * 1024))  # in one request, and more than the sockets hold
+    listening = socket.create_server(("127.0.0.1", 0))
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 64 * 1024)
+    server = TestServer(app, socket_factory=lambda *_: listening)
+    async with server:
+        store = store_at(server)
+        putting = asyncio.create_task(store.put("u1", tmp_path / "source", content_type="application/gzip"))
+        await begun.wait()
+        putting.cancel()
+        with suppress(asyncio.CancelledError):
+            await putting
+        go_on.set()
+        await ended.wait()
+        await asyncio.to_thread(store._threads.shutdown)
+        await store.close()
+    assert stored == []
