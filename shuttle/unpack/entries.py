@@ -140,6 +140,8 @@ class Budget:
 
     def add(self, size_bytes: int) -> None:
         """Count an entry whose content has `size_bytes`."""
+        if size_bytes < 0:  # it would make room for others
+            raise damaged("an entry claims a negative size")
         self._entries += 1
         self._bytes += size_bytes
         if self._entries > self.max_entries:

@@ -15,6 +15,7 @@ from tests.support.archives import (
     extended_header,
     folder,
     gzipped,
+    hardlink,
     packed_sparse,
     record,
     symlink,
@@ -72,6 +73,34 @@ async def test_target_of_a_link_may_be_as_long_as_a_path(normalized, refusal):
 
 async def test_sparse_file_of_a_terabyte_is_refused(refusal, tmp_path):
     assert await refusal(packed_sparse(tmp_path, 1 << 40)) == "archive_bomb"
+
+
+def old_sparse(size_bytes):
+    """A tar with one sparse file in the old format of GNU tar, of that many bytes when it is expanded."""
+    block = bytearray(entry("a", type=tarfile.GNUTYPE_SPARSE)[0].tobuf(tarfile.GNU_FORMAT))
+    block[483:495] = (size_bytes % 256**12).to_bytes(12, "big")
+    block[148:156] = b" " * 8
+    block[148:156] = b"%06o\0 " % sum(block)
+    return bytes(block)
+
+
+@pytest.mark.parametrize(
+    "first",
+    [
+        tar(entry("a", pax_headers={"GNU.sparse.realsize": str(-(10**15))})),
+        tar(entry("a", pax_headers={"GNU.sparse.size": str(-(10**15))})),
+        extended_header(record(b"size", b"-511")),
+        tar(entry("b", b"1"), pax_headers={"size": "-511"}),
+        old_sparse(-(10**15)),
+        entry("a", size=-511)[0].tobuf(tarfile.GNU_FORMAT),
+    ],
+    ids=["real size", "sparse size", "size", "size of all entries", "old sparse size", "size of the header"],
+)
+async def test_a_negative_size_is_refused(refusal, first):
+    """Before, it was subtracted from what the other entries expand to; a hard link of its name replaced the file."""
+    zeros = entry("big", pax_headers={"GNU.sparse.size": "1", "GNU.sparse.realsize": str(60 * MIB)})
+    others = tar(zeros, hardlink("a", "big"))
+    assert await refusal(first.rstrip(b"\0") + bytes(-len(first.rstrip(b"\0")) % 512) + others) == "archive_truncated"
 
 
 async def test_small_archive_that_compresses_well_is_accepted(normalized):
