@@ -19,6 +19,7 @@ _MAX_DEPTH = 5
 _GITLINK = "160000"
 # All files are in one folder at the top, because the check of archives removes a single folder at the top.
 TOP = "source/"
+_SETTINGS = ".gitmodules"
 _SETTING = re.compile(r"submodule\.(.+)\.(path|url)", re.DOTALL)
 
 
@@ -128,10 +129,17 @@ class _Submodules:
 
     async def _urls(self, commit: str) -> dict[str, str]:
         """The URLs of the submodules, by their paths, as .gitmodules has them."""
-        try:
-            listed = await self._repository.run("config", "--list", "-z", "--blob", f"{commit}:.gitmodules")
-        except GitError:  # there is no .gitmodules, or it has another syntax
+        if not await self._repository.run("ls-tree", "-z", commit, "--", _SETTINGS):
             return {}
+        # It may name files of this machine to be included.
+        options = ("--no-includes", "--list", "-z", "--blob", f"{commit}:{_SETTINGS}")
+        try:
+            listed = await self._repository.run("config", *options)
+        except GitError as error:
+            if "bad config" not in error.text:
+                raise
+            message = f"The {_SETTINGS} of the commit has a wrong syntax; correct it."
+            raise BuildFailedError("source_refused", message) from None
         settings: dict[str, dict[str, str]] = {}
         for setting in listed.decode("utf-8", "surrogateescape").split("\0"):
             key, _, value = setting.partition("\n")

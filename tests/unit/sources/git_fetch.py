@@ -77,6 +77,11 @@ def link(work: Work, path: str, url: str, commit: str = "1" * 40) -> str:
     with (work.folder / ".gitmodules").open("a") as settings:
         settings.write(f'[submodule "{path}"]\n\tpath = {path}\n\turl = {url}\n')
     git(work.folder, "add", ".gitmodules")
+    return link_only(work, path, commit)
+
+
+def link_only(work: Work, path: str, commit: str = "1" * 40) -> str:
+    """Add a submodule without its settings."""
     git(work.folder, "update-index", "--add", "--cacheinfo", f"160000,{commit},{path}")
     git(work.folder, "commit", "--quiet", "--message", "a submodule")
     return work.push()

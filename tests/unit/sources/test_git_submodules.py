@@ -7,7 +7,7 @@ import pytest
 
 from shuttle.errors import BuildFailedError, UnavailableError
 from tests.support.git_server import PASSWORD, USER, GitServer, Work, git, git_server
-from tests.unit.sources.git_fetch import answering, checkout, fetch, files, link, reason, url_of
+from tests.unit.sources.git_fetch import answering, checkout, fetch, files, link, link_only, reason, url_of
 
 
 @pytest.mark.slow
@@ -56,6 +56,25 @@ async def test_a_fault_names_the_submodule(server: GitServer, work: Work, tmp_pa
         other.fault = answering(503)
         with pytest.raises(UnavailableError, match=f"^The submodule {url} cannot"):
             await fetch(url_of(server), tmp_path, submodules=True)
+
+
+async def test_settings_of_submodules_include_no_file_of_this_machine(server: GitServer, work: Work, tmp_path: Path):
+    """Before, the included file could name the URL."""
+    (tmp_path / "machine").write_text(f'[submodule "lib"]\n\turl = {server.url}/of-the-machine.git\n')
+    work.commit({".gitmodules": f'[submodule "lib"]\n\tpath = lib\n[include]\n\tpath = {tmp_path}/machine\n'})
+    link_only(work, "lib")
+    assert sorted(await files(await fetch(url_of(server), tmp_path, submodules=True))) == [".gitmodules"]
+    assert not [path for path in server.asked if "of-the-machine" in path]
+
+
+async def test_settings_of_submodules_that_git_cannot_read_are_refused(server: GitServer, work: Work, tmp_path: Path):
+    """Before, the build ran with empty submodules, also if git was killed while it read the settings."""
+    work.commit({"a": "1"})
+    link_only(work, "lib")
+    assert sorted(await files(await fetch(url_of(server), tmp_path, submodules=True))) == ["a"]
+    work.commit({".gitmodules": "[submodule"})
+    link_only(work, "lib")
+    assert await reason(url_of(server), tmp_path, submodules=True) == "source_refused"
 
 
 @pytest.mark.slow
