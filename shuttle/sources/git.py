@@ -15,7 +15,7 @@ from shuttle.outgoing.connector import CheckingResolver
 from shuttle.outgoing.userinfo import Credentials, without_userinfo
 from shuttle.sources import FetchedSource, SourceLimits
 from shuttle.sources.git_command import Access, GitError, Repository, TooLargeError, clone_folder
-from shuttle.sources.git_faults import NOT_GIT, fault_of, is_not_offered
+from shuttle.sources.git_faults import NOT_GIT, fault_of, is_not_offered, machine_fault
 from shuttle.sources.git_folder import add_git_folder
 from shuttle.sources.git_tree import TOP, commit_to_pack, pack
 from shuttle.sources.kinds.git import GitSource, is_ref
@@ -176,8 +176,8 @@ class _Remote:
             return await self.repository.line(
                 "rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}"
             )
-        except GitError:
-            raise _not_found(self.shown) from None
+        except GitError as error:
+            raise machine_fault(error) or _not_found(self.shown) from None
 
     async def _fetch(self, depth: str, *refspecs: str) -> None:
         options = ("--quiet", "--no-tags", "--no-write-fetch-head", "--no-recurse-submodules", depth)

@@ -4,9 +4,10 @@ git gives no codes, so its English messages are recognised; they are those of gi
 """
 
 import re
+import signal
 from typing import NamedTuple
 
-from shuttle.errors import AddressRefusedError, BuildFailedError, UnavailableError
+from shuttle.errors import AddressRefusedError, BuildFailedError, LocalDiskError, UnavailableError
 from shuttle.sources.git_command import GitError
 
 NOT_GIT = "is not a git repository, or is not served by git's smart protocol."
@@ -23,7 +24,7 @@ class Fault(NamedTuple):
 # The first one whose pattern is found applies.
 _FAULTS = (
     Fault(
-        r"out of memory|cannot allocate|mmap failed|died of signal 9",
+        r"out of memory|cannot allocate|mmap failed",
         "source_too_large",
         "needs more memory than git may have.",
     ),
@@ -61,6 +62,33 @@ _TEMPORARY = re.compile(
 )
 
 
+# The words of the system end a line of git. Any host could cause a retry anyway, by answering 503.
+_DISK = re.compile(
+    r": (No space left on device|Disk quota exceeded|Read-only file system|Input/output error)$", re.MULTILINE
+)
+_MACHINE = re.compile(
+    r": (Resource temporarily unavailable|Too many open files(?: in system)?)$"
+    r"|cannot fork|unable to fork|cannot create (?:async )?thread|died of signal (?:1|2|9|15)\b",
+    re.MULTILINE,
+)
+# The kernel kills if the machine or its container has no memory left; the others end a service with its processes.
+_KILLS = frozenset({-signal.SIGHUP, -signal.SIGINT, -signal.SIGKILL, -signal.SIGTERM})
+
+
+def machine_fault(error: GitError) -> UnavailableError | None:
+    """The error to raise instead if the machine of the shuttle has failed, not the source: a retry may succeed."""
+    disk = _DISK.search(_NOT_OF_GIT.sub("", error.text))
+    if disk is not None:
+        return LocalDiskError(
+            f"git cannot use the disk of SHUTTLE_DATA_DIR ({disk[1]}): free space on it or repair it."
+        )
+    if error.status in _KILLS or _MACHINE.search(_NOT_OF_GIT.sub("", error.text)):
+        return UnavailableError(
+            "git was killed or could not start a process: the machine of the shuttle lacks memory, processes or files."
+        )
+    return None
+
+
 def fault_of(error: GitError, shown: str, refusal: AddressRefusedError | None) -> Exception:
     """The error to raise instead, without git's own words.
 
@@ -68,6 +96,9 @@ def fault_of(error: GitError, shown: str, refusal: AddressRefusedError | None) -
     """
     if refusal is not None:
         return BuildFailedError("source_refused", f"{shown} cannot be used. {refusal.message}")
+    machine = machine_fault(error)
+    if machine is not None:
+        return machine
     words = _NOT_OF_GIT.sub("", error.text)
     for fault in _FAULTS:
         if re.search(fault.written, words, re.IGNORECASE):

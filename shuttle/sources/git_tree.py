@@ -2,12 +2,12 @@
 
 import re
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urljoin, urlsplit
 
 from shuttle.errors import BuildFailedError
 from shuttle.sources.git_command import GitError, Repository
+from shuttle.sources.git_faults import machine_fault
 from shuttle.sources.kinds.git import GitSource
 
 # Fetches a commit from the repository at a URL; returns the commit's id.
@@ -52,10 +52,13 @@ async def pack(commit: str, repository: Repository, into: Path, max_entries: int
 
 
 async def _folder(name: str, repository: Repository) -> str:
-    with suppress(GitError):
+    try:
         tree = await repository.line("rev-parse", "--verify", "--quiet", "--end-of-options", name)
         if await repository.line("cat-file", "-t", tree) == "tree":
             return tree
+    except GitError as error:
+        if machine_fault(error) is not None:
+            raise
     raise BuildFailedError("source_subdir_not_found", "The commit has no folder of the name in source.subdir.")
 
 

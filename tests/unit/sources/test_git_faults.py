@@ -1,14 +1,18 @@
 """Which reason a build gets when git cannot fetch its source, and when the host is tried again."""
 
+import os
+import shutil
 from pathlib import Path
 
 import pytest
 from aiohttp import web
 
-from shuttle.errors import BuildFailedError, UnavailableError
+from shuttle.errors import BuildFailedError, LocalDiskError, UnavailableError
+from shuttle.sources.git_command import GitError
+from shuttle.sources.git_faults import fault_of
 from tests.support.certificates import loopback_tls
 from tests.support.git_server import Fault, GitServer, Work, git, git_server
-from tests.unit.sources.git_fetch import answering, fetch, reason, url_of
+from tests.unit.sources.git_fetch import answering, fetch, link, link_only, reason, url_of
 
 
 async def redirecting_calls(request: web.Request) -> web.Response | None:
@@ -112,3 +116,43 @@ async def test_a_repository_with_sha256_ids_is_named(server: GitServer, tmp_path
     git(server.folder / "shop.git", "commit", "--quiet", "--allow-empty", "--message", "c")
     with pytest.raises(BuildFailedError, match="SHA-256"):
         await fetch(url_of(server), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("status", "text", "error"),
+    [
+        (128, "fatal: write error: No space left on device", LocalDiskError),
+        (128, "fatal: write error: Disk quota exceeded\nfatal: fetch-pack: invalid index-pack output", LocalDiskError),
+        (128, "error: could not write config file ./config: Read-only file system", LocalDiskError),
+        (128, "fatal: cannot fork() for index-pack: Resource temporarily unavailable", UnavailableError),
+        (128, "error: cannot fork to run git: Cannot allocate memory", UnavailableError),
+        (128, "error: index-pack died of signal 9\nfatal: fetch-pack: invalid index-pack output", UnavailableError),
+        (-9, "", UnavailableError),
+        (-11, "", BuildFailedError),
+        (128, "fatal: index-pack died of signal 11", BuildFailedError),
+        (128, "fatal: Out of memory, malloc failed (tried to allocate 1 bytes)", BuildFailedError),
+        (128, "fatal: remote error: x: No space left on device", BuildFailedError),
+        (128, "fatal: unable to access 'https://a/: No space left on device", BuildFailedError),
+    ],
+)
+def test_a_fault_of_the_machine_is_tried_again(status: int, text: str, error: type[Exception]):
+    """Before, a full disk or a kill ended the build: `source_failed` or `source_too_large`."""
+    assert type(fault_of(GitError(status, text), "https://a", None)) is error
+
+
+@pytest.mark.parametrize("command", ["archive", "cat-file", "config --no-includes", "rev-parse"])
+async def test_a_command_of_git_that_is_killed_is_tried_again(
+    server: GitServer, work: Work, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
+):
+    link(work, "lib", "../lib.git")
+    work.commit({"folder/a": "1", ".gitmodules": ""})
+    link_only(work, "lib")
+    found = shutil.which("git")
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "git").write_text(
+        f'#!/bin/sh\ncase "$*" in "{command} "*) kill -9 $$ ;; esac\nexec {found} "$@"\n'
+    )
+    (tmp_path / "bin" / "git").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}/bin:{os.environ['PATH']}")
+    with pytest.raises(UnavailableError):
+        await fetch(url_of(server), tmp_path, submodules=True, subdir="folder")
