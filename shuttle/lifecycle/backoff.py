@@ -4,7 +4,6 @@ import asyncio
 import math
 import random
 from collections.abc import Awaitable, Callable, Sequence
-from datetime import datetime
 from typing import TypeVar
 
 import structlog
@@ -12,6 +11,7 @@ import structlog
 from shuttle.errors import RetryLaterError, ShuttleError, StoreError, UnavailableError
 from shuttle.lifecycle import Services
 from shuttle.lifecycle.missing_permissions import MissingPermissions
+from shuttle.lifecycle.time_limit import TimeLimit
 from shuttle.store.transitions import record_waiting
 
 log = structlog.get_logger()
@@ -63,20 +63,20 @@ class Backoff:
         who: str,
         *,
         errors: type[ShuttleError] = UnavailableError,
-        ends_at: datetime | None = None,
+        limit: TimeLimit | None = None,
     ) -> _Result:
         """Repeat `step` until it succeeds, with a wait after each of `errors`; `who` is the service that failed.
 
         A change of the build ends a wait, not the repetition: `step` reads the row itself if the change matters to it.
 
-        If the next try would begin after `ends_at` (steady time), the error of the last one is raised. An error that is
+        If the next try would begin after the `limit`, the error of the last one is raised. An error that is
         not one of `errors` is raised at once.
         """
         while True:
             try:
                 result = await step()
             except errors as error:
-                left_seconds = self._left_seconds(ends_at)
+                left_seconds = math.inf if limit is None else limit.left_seconds
                 if left_seconds <= self._next_seconds:
                     raise
                 self.missing.log(error)
@@ -106,9 +106,6 @@ class Backoff:
         if self._shown is not None:
             self._shown = None
             await self._services.database.run(record_waiting, self._build_uuid, None)
-
-    def _left_seconds(self, ends_at: datetime | None) -> float:
-        return math.inf if ends_at is None else (ends_at - self._services.clock.steady()).total_seconds()
 
 
 def _requested_pause_seconds(error: ShuttleError, left_seconds: float) -> float:

@@ -5,7 +5,7 @@ import shutil
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import TypeVar
 
@@ -21,6 +21,7 @@ from shuttle.lifecycle.backoff import Backoff
 from shuttle.lifecycle.build_logs import write_preamble
 from shuttle.lifecycle.build_spec import BuildSpec
 from shuttle.lifecycle.stored_sources import check_digest, copy_object, fetch_stored_source
+from shuttle.lifecycle.time_limit import TimeLimit
 from shuttle.logs.transform import transform_in_thread
 from shuttle.objects.local import local_disk
 from shuttle.objects.names import source_object
@@ -107,30 +108,34 @@ class _Staging:
 
 
 async def _fetch_in_time(build: Build, source: Source, services: Services) -> FetchedSource:
-    """Fetch; retry temporary errors until SHUTTLE_STAGE_TIMEOUT_SECONDS after staging began."""
+    """Fetch; retry temporary errors until SHUTTLE_STAGE_TIMEOUT_SECONDS after staging began.
+
+    Waits for a place do not count: otherwise slow clones of other builds would end this one.
+    """
     seconds, now = services.settings.shuttle_stage_timeout_seconds, services.clock.steady()
-    ends_at = (build.staging_steady_at or now) + timedelta(seconds=seconds)
-    if ends_at <= now:  # the shuttle was down that long: try once more
-        ends_at = now + timedelta(seconds=min(seconds, 30))
+    limit = TimeLimit((build.staging_steady_at or now) + timedelta(seconds=seconds), services.clock)
+    if limit.left_seconds <= 0:  # the shuttle was down that long: try once more
+        limit = TimeLimit.of(min(seconds, 30), services.clock)
 
     async def fetched_in_time() -> FetchedSource:
-        try:
-            async with asyncio.timeout(_seconds_left(ends_at, services)):
-                return await _fetch(build, source, services)
-        except TimeoutError:
-            message = f"The source did not arrive within {seconds:g} seconds."
-            raise BuildFailedError("source_timeout", message) from None
+        async with limit.in_place(services.fetchers[type(source)].place()):
+            try:
+                async with asyncio.timeout(_timeout_seconds(limit)):
+                    return await _fetch(build, source, services)
+            except TimeoutError:
+                message = f"The source did not arrive within {seconds:g} seconds."
+                raise BuildFailedError("source_timeout", message) from None
 
     try:
-        return await Backoff(build.build_uuid, services).until(fetched_in_time, "the source", ends_at=ends_at)
+        return await Backoff(build.build_uuid, services).until(fetched_in_time, "the source", limit=limit)
     except StoreError:
         raise  # `Backoff` could not show why it waits; the worker stages the build again
     except UnavailableError as error:
         raise BuildFailedError("source_unreachable", error.message) from error
 
 
-def _seconds_left(ends_at: datetime, services: Services) -> float:
-    return max((ends_at - services.clock.steady()).total_seconds(), 0.01)
+def _timeout_seconds(limit: TimeLimit) -> float:
+    return max(limit.left_seconds, 0.01)
 
 
 async def _fetch(build: Build, source: Source, services: Services) -> FetchedSource:
@@ -155,15 +160,15 @@ def _verify(fetched: FetchedSource, spec: BuildSpec) -> None:
 async def _normalize_in_time(fetched: FetchedSource, build: Build, services: Services) -> list[str]:
     """Check the source and make the tar.gz. A fault of this machine (a full disk, no memory) is retried for
     SHUTTLE_STAGE_TIMEOUT_SECONDS."""
-    gives_up_at = services.clock.steady() + timedelta(seconds=services.settings.shuttle_stage_timeout_seconds)
+    limit = TimeLimit.of(services.settings.shuttle_stage_timeout_seconds, services.clock)
 
     async def normalized() -> list[str]:
-        async with services.normalizing:
+        async with limit.in_place(services.normalizing):
             return await normalize(fetched.path, normalized_path(build, fetched.sha256, services), _limits(services))
 
     try:
         backoff = Backoff(build.build_uuid, services)
-        return await backoff.until(normalized, "the check of the source", ends_at=gives_up_at)
+        return await backoff.until(normalized, "the check of the source", limit=limit)
     except StoreError:
         raise
     except UnavailableError as error:

@@ -4,7 +4,7 @@ import asyncio
 import re
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractAsyncContextManager, contextmanager
 from dataclasses import dataclass, replace
 from hashlib import file_digest
 from pathlib import Path
@@ -49,6 +49,10 @@ class GitFetcher:
         self._ca_file = ca_file
         self._places = asyncio.Semaphore(_AT_ONCE)
 
+    def place(self) -> AbstractAsyncContextManager[object]:
+        """See SourceFetcher."""
+        return self._places
+
     async def fetch(self, source: GitSource, into: Path, limits: SourceLimits) -> FetchedSource:
         """Pack the files of the commit as the tar.gz `into`: equal bytes for an equal commit, without .git.
 
@@ -64,7 +68,7 @@ class GitFetcher:
         folder = clone_folder(into)
         await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)  # a killed process has left it
         try:
-            async with self._places, checking_proxy(self._resolver) as proxy:
+            async with checking_proxy(self._resolver) as proxy:
                 access = Access(proxy.url, self._stall_seconds, self._ca_file)
                 repository = Repository(folder, access, limits.max_source_bytes)
                 try:

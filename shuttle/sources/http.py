@@ -1,7 +1,7 @@
 """Fetches http:// and https:// sources."""
 
 from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NoReturn
@@ -49,6 +49,10 @@ class HttpFetcher:
         self._stall_seconds = stall_seconds
         self._max_redirects = max_redirects
         self._interrupted: dict[Path, Download] = {}
+
+    def place(self) -> AbstractAsyncContextManager[object]:
+        """See SourceFetcher: there is no limit, because a download has no process of its own."""
+        return nullcontext()
 
     async def fetch(self, source: HttpSource, into: Path, limits: SourceLimits) -> FetchedSource:
         """Stream the source into the file `into`; its headers are sent to the origin of its URL only.

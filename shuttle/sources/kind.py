@@ -1,6 +1,7 @@
 """What a kind of source decides: how its URL is read, what of it is secret or shown, and how its bytes are fetched."""
 
 from collections.abc import Iterator, Mapping
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, Self, TypeVar
 
@@ -152,6 +153,9 @@ _S_contra = TypeVar("_S_contra", bound=Source, contravariant=True)
 
 class SourceFetcher(Protocol[_S_contra]):
     """Fetches sources of one kind into a local file. Safe for any number of tasks of one event loop."""
+
+    def place(self) -> AbstractAsyncContextManager[object]:
+        """What the caller holds during `fetch`: one of the places, if only so many sources are fetched at once."""
 
     async def fetch(self, source: _S_contra, into: Path, limits: SourceLimits) -> FetchedSource:
         """Stream the source into the file `into`, without holding it in memory.

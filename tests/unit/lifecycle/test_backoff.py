@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from datetime import timedelta
 
 import pytest
 
@@ -15,6 +14,7 @@ from shuttle.errors import (
 )
 from shuttle.lifecycle.backoff import Backoff, NotFoundTimer
 from shuttle.lifecycle.signals import Listener
+from shuttle.lifecycle.time_limit import TimeLimit
 from shuttle.logs.spool import SpoolError
 from tests.unit.lifecycle.one_build import OneBuild
 
@@ -124,11 +124,11 @@ async def test_change_of_the_build_ends_a_wait(one: OneBuild, monkeypatch: pytes
 
 async def test_last_error_is_raised_if_no_time_is_left_for_another_try(one: OneBuild, waits: list[float]):
     """The first wait is a quarter of a second: with as much left, the try after it would begin too late."""
-    backoff, now = Backoff(one.build_uuid, one.services), one.clock.steady()
+    backoff = Backoff(one.build_uuid, one.services)
     with pytest.raises(UnavailableError, match="the last"):
-        await backoff.until(failing(UnavailableError("the last")), "it", ends_at=now + timedelta(seconds=0.25))
+        await backoff.until(failing(UnavailableError("the last")), "it", limit=TimeLimit.of(0.25, one.clock))
     assert waits == []
-    assert await backoff.until(failing(DOWN), "it", ends_at=now + timedelta(seconds=0.26)) == "done"
+    assert await backoff.until(failing(DOWN), "it", limit=TimeLimit.of(0.26, one.clock)) == "done"
 
 
 async def test_tries_end_once_the_time_has_passed(one: OneBuild, waits: list[float]):
@@ -140,9 +140,9 @@ async def test_tries_end_once_the_time_has_passed(one: OneBuild, waits: list[flo
         one.clock.forward(10)
         raise DOWN
 
-    ends_at = one.clock.steady() + timedelta(seconds=35)
+    limit = TimeLimit.of(35, one.clock)
     with pytest.raises(JenkinsUnavailableError):
-        await Backoff(one.build_uuid, one.services).until(step, "it", ends_at=ends_at)
+        await Backoff(one.build_uuid, one.services).until(step, "it", limit=limit)
     assert tries == 4
 
 
@@ -153,9 +153,9 @@ async def test_tries_end_once_the_time_has_passed(one: OneBuild, waits: list[flo
 async def test_retry_after_is_waited_for_up_to_a_minute_and_half_of_the_time_left(
     one: OneBuild, waits: list[float], asked_seconds: float, left_seconds: float | None, waited_seconds: float
 ):
-    ends_at = None if left_seconds is None else one.clock.steady() + timedelta(seconds=left_seconds)
+    limit = None if left_seconds is None else TimeLimit.of(left_seconds, one.clock)
     step = failing(RetryLaterError("Later.", after_seconds=asked_seconds))
-    await Backoff(one.build_uuid, one.services).until(step, "the source", ends_at=ends_at)
+    await Backoff(one.build_uuid, one.services).until(step, "the source", limit=limit)
     assert waits == [waited_seconds]
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import tarfile
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
@@ -62,6 +63,10 @@ class Source:
         self.answers = Answers(None)
         self.passing_seconds = 0.0
         self.fetches = 0
+        self.places: AbstractAsyncContextManager[object] = nullcontext()
+
+    def place(self) -> AbstractAsyncContextManager[object]:
+        return self.places
 
     async def fetch(self, source: HttpSource, into: Path, limits: SourceLimits) -> FetchedSource:
         self.fetches += 1
@@ -138,6 +143,34 @@ async def test_source_that_stays_unavailable_ends_the_build_after_the_time_for_s
     assert source.fetches == 3
 
 
+class TakenPlace:
+    """A place that becomes free after the time for staging."""
+
+    def __init__(self, one: OneBuild) -> None:
+        self.one = one
+
+    async def __aenter__(self) -> None:
+        self.one.clock.forward(STAGE_SECONDS)
+
+    async def __aexit__(self, *_: object) -> None:
+        pass
+
+
+async def test_waits_for_other_builds_do_not_count_as_time_of_the_source(one: OneBuild, source: Source, check: Check):
+    """Before, slow clones of other builds ended this one as `source_timeout`."""
+    source.places, source.answers, check.answers = TakenPlace(one), Answers(DOWN, None), Answers(DOWN, None)
+    source.passing_seconds = check.passing_seconds = STAGE_SECONDS - 10
+    services = replace(one.services, normalizing=cast("asyncio.Semaphore", TakenPlace(one)))
+    assert await stage(await one.row(), one.spec, services) is not None
+    assert source.fetches == 2
+
+
+async def test_time_of_a_source_ends_all_the_same(one: OneBuild, source: Source):
+    source.places, source.answers, source.passing_seconds = TakenPlace(one), Answers(DOWN), STAGE_SECONDS - 10
+    assert await reason_of_failure(one) == "source_unreachable"
+    assert source.fetches == 2
+
+
 async def test_database_that_does_not_answer_ends_no_build(
     one: OneBuild, source: Source, monkeypatch: pytest.MonkeyPatch
 ):
@@ -158,7 +191,7 @@ async def test_source_that_never_arrives_ends_the_build(one: OneBuild, source: S
         await asyncio.Event().wait()
         raise AssertionError
 
-    monkeypatch.setattr("shuttle.lifecycle.stage._seconds_left", lambda *_: 0.01)
+    monkeypatch.setattr("shuttle.lifecycle.stage._timeout_seconds", lambda *_: 0.01)
     monkeypatch.setattr(source, "fetch", hang)
     assert await reason_of_failure(one) == "source_timeout"
 
@@ -246,6 +279,9 @@ class Branch:
 
     def __init__(self) -> None:
         self.text = ""
+
+    def place(self) -> AbstractAsyncContextManager[object]:
+        return nullcontext()
 
     async def fetch(self, source: HttpSource, into: Path, limits: SourceLimits) -> FetchedSource:
         packed = archive({"a": self.text})
