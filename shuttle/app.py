@@ -103,7 +103,7 @@ async def shuttle_parts(
         owned, lease = OwnedApps(), _lease(settings)
         controllers = _controllers(settings, lease)
         stack.push_async_callback(controllers.close)
-        objects = object_store(settings)
+        objects = object_store(settings, cas_file=settings.shuttle_data_dir / "cas-of-s3.pem")
         stack.push_async_callback(objects.close)
         probe = ReachabilityProbe(controllers, objects, interval_seconds=settings.shuttle_release_seconds / 2)
         calls = AgentCalls(settings.shuttle_agent_calls_per_second)
@@ -287,8 +287,8 @@ async def _migrate(database: Database, settings: Settings, on_wait: Callable[[st
             return
 
 
-def object_store(settings: Settings) -> ObjectStore:
-    """The object store: S3 if S3_BUCKET is set, else a directory."""
+def object_store(settings: Settings, *, cas_file: Path | None = None) -> ObjectStore:
+    """The object store: S3 if S3_BUCKET is set, else a directory. For `cas_file` see S3Store."""
     if settings.s3_bucket:
         from shuttle.objects.s3 import S3Store  # noqa: PLC0415 - 0.3 s and 30 MB that a directory does not need
 
@@ -298,5 +298,6 @@ def object_store(settings: Settings) -> ObjectStore:
             secret_key=settings.s3_secret_key.get_secret_value(),
             location=settings.s3_location,
             ca_file=settings.shuttle_ca_file,
+            cas_file=cas_file,
         )
     return DirectoryStore(settings.shuttle_data_dir / "objects")

@@ -21,7 +21,8 @@ from shuttle.sources.kinds.http import HttpSource
 async def source_fetchers(session: ClientSession, policy: AddressPolicy, settings: Settings) -> AsyncIterator[Fetchers]:
     """The fetchers; `session` is that of downloads. Raises SettingsError if SHUTTLE_CA_FILE cannot be used."""
     stall_seconds, ca_file = settings.shuttle_source_stall_seconds, settings.shuttle_ca_file
-    bundle = None if ca_file is None else TrustedBundle(ca_file, _default_cas())
+    cas_file = settings.shuttle_data_dir / "cas-of-git.pem"
+    bundle = None if ca_file is None else TrustedBundle(ca_file, _default_cas(), cas_file)
     resolver = CheckingResolver(policy)
     try:
         yield {

@@ -54,14 +54,18 @@ class S3Store:
         secret_key: str,
         location: str = "",
         ca_file: Path | None = None,
+        cas_file: Path | None = None,
         connect_seconds: float = 5,
         read_seconds: float = 30,
     ) -> None:
-        """`location` is S3_LOCATION in any of its forms. Raises SettingsError if it is invalid."""
+        """`location` is S3_LOCATION in any of its forms. Raises SettingsError if it is invalid.
+
+        `cas_file`: where the CAs of `ca_file` and the default ones are written; None = in a temporary file.
+        """
         at = S3Location.parse(location, bucket)
         self._bucket = bucket
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="s3")
-        self._trusted = TrustedBundle(ca_file, Path(default_cas())) if ca_file is not None else None
+        self._trusted = TrustedBundle(ca_file, Path(default_cas()), cas_file) if ca_file is not None else None
         # Servers other than Amazon's may not support the checksums that boto3 sends and expects by default.
         checksums: Literal["when_supported", "when_required"] = (
             "when_supported" if at.endpoint is None else "when_required"

@@ -4,6 +4,7 @@ import ssl
 import tempfile
 from functools import lru_cache
 from pathlib import Path
+from typing import IO
 
 from shuttle.errors import SettingsError
 
@@ -29,16 +30,29 @@ def tls_context(ca_file: Path | None, *, http: bool = True) -> ssl.SSLContext:
 
 
 class TrustedBundle:
-    """A temporary file with the CAs of `default` and of SHUTTLE_CA_FILE, for a client that reads CAs from a file."""
+    """A file with the CAs of `default` and of SHUTTLE_CA_FILE, for a client that reads CAs from a file."""
 
-    def __init__(self, ca_file: Path, default: Path) -> None:
-        """Raises SettingsError as `tls_context` does."""
+    def __init__(self, ca_file: Path, default: Path, file: Path | None = None) -> None:
+        """Write `file`; None = a temporary one, for a program that ends soon.
+
+        Machines remove temporary files that are ten days old, and the client reads the file for each connection.
+        Raises SettingsError as `tls_context` does.
+        """
         tls_context(ca_file)
-        self._file = tempfile.NamedTemporaryFile(prefix="shuttle-ca-", suffix=".pem")  # noqa: SIM115 - until close
-        self._file.write(default.read_bytes() + b"\n" + ca_file.read_bytes())
-        self._file.flush()
-        self.path = self._file.name
+        cas = default.read_bytes() + b"\n" + ca_file.read_bytes()
+        self._temporary: IO[bytes] | None = None
+        if file is not None:
+            part = file.with_name(f"{file.name}.part")
+            part.write_bytes(cas)
+            part.replace(file)
+            self.path = str(file)
+            return
+        self._temporary = tempfile.NamedTemporaryFile(prefix="shuttle-ca-", suffix=".pem")  # noqa: SIM115 - until close
+        self._temporary.write(cas)
+        self._temporary.flush()
+        self.path = self._temporary.name
 
     def close(self) -> None:
-        """Remove the file. Idempotent."""
-        self._file.close()
+        """Remove the file if it is a temporary one; another is replaced at the next start. Idempotent."""
+        if self._temporary is not None:
+            self._temporary.close()

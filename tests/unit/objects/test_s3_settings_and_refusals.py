@@ -1,6 +1,7 @@
 """The forms of S3_LOCATION, and the error messages when S3 refuses."""
 
 import asyncio
+import shutil
 import socket
 from contextlib import suppress
 
@@ -135,8 +136,11 @@ async def test_truncated_response_is_an_error():
         await store.close()
 
 
-async def test_ca_file_is_trusted_in_addition_to_the_default_cas(tmp_path):
+async def test_ca_file_is_trusted_in_addition_to_the_default_cas(tmp_path, monkeypatch):
     context, ca_file = loopback_tls(tmp_path)
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(temporary))
 
     async def answer(_: web.Request) -> web.Response:
         response = web.Response(
@@ -157,6 +161,11 @@ async def test_ca_file_is_trusted_in_addition_to_the_default_cas(tmp_path):
         await read(trusting, "u1")
     await trusting.close()
     await ignorant.close()
+    kept = store_at(server, ca_file=ca_file, cas_file=tmp_path / "cas.pem")
+    shutil.rmtree(temporary)  # as systemd-tmpfiles does after ten days
+    with pytest.raises(ObjectNotFoundError):
+        await read(kept, "u1")
+    await kept.close()
     await close_when_left(server)
 
 

@@ -8,11 +8,15 @@ import pytest
 from aiohttp import web
 
 from shuttle.errors import BuildFailedError, LocalDiskError, UnavailableError
+from shuttle.fetchers import source_fetchers
+from shuttle.outgoing.connector import AddressPolicy, outgoing_session
+from shuttle.settings import load_settings
 from shuttle.sources.git_command import GitError
 from shuttle.sources.git_faults import fault_of
+from shuttle.sources.kinds.git import GitSource
 from tests.support.certificates import loopback_tls
 from tests.support.git_server import Fault, GitServer, Work, git, git_server
-from tests.unit.sources.git_fetch import answering, fetch, link, link_only, reason, url_of
+from tests.unit.sources.git_fetch import LIMITS, answering, fetch, link, link_only, reason, url_of
 
 
 async def redirecting_calls(request: web.Request) -> web.Response | None:
@@ -109,6 +113,29 @@ async def test_certificate_of_an_unknown_ca_is_refused(tmp_path: Path):
         commit = server.repository().commit({"a": "1"})
         assert await reason(url_of(server), tmp_path) == "source_untrusted"
         assert (await fetch(url_of(server), tmp_path, ca_file=ca_file)).commit == commit
+
+
+async def test_cas_are_trusted_after_the_machine_has_removed_its_old_temporary_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Before, all clones over TLS failed from then on, until the service was started again."""
+    tls, ca_file = loopback_tls(tmp_path)
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
+    settings = load_settings(
+        {"SHUTTLE_DATA_DIR": str(tmp_path), "SHUTTLE_CA_FILE": str(ca_file), "JENKINS_URL": "http://jenkins.example/"}
+    )
+    (tmp_path / "served").mkdir()
+    policy = AddressPolicy(allow_loopback=True)
+    async with (
+        git_server(tmp_path / "served", tls) as server,
+        outgoing_session(policy) as session,
+        source_fetchers(session, policy, settings) as fetchers,
+    ):
+        commit = server.repository().commit({"a": "1"})
+        shutil.rmtree(tmp_path / "temporary")
+        source = GitSource.read(url_of(server))
+        assert (await fetchers[GitSource].fetch(source, tmp_path / "fetched", LIMITS)).commit == commit
 
 
 async def test_a_repository_with_sha256_ids_is_named(server: GitServer, tmp_path: Path):
