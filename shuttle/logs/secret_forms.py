@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from html.entities import codepoint2name
 from urllib.parse import quote, quote_plus
 
+from shuttle.logs.utf8 import character_start
 from shuttle.request.secrets import MIN_MASKED_BYTES, document_strings
 
 # Above this size a value is a file rather than a password: only common escapes are searched for, to limit memory.
@@ -43,9 +44,14 @@ def printed_forms(secret: str) -> Iterator[bytes]:
 
 
 def _pieces(form: bytes) -> Iterator[bytes]:
+    """The form in pieces that begin and end between two characters.
+
+    Text that may be the beginning of a piece is held. If that began within a character, the rest of the character
+    would be repaired to U+FFFD, and the piece would not be found.
+    """
     last = max(0, len(form) - _PIECE_BYTES)
     for at in (*range(0, last, _PIECE_BYTES - _PIECE_OVERLAP_BYTES), last):
-        yield form[at : at + _PIECE_BYTES]
+        yield form[character_start(form, at) : character_start(form, at + _PIECE_BYTES)]
 
 
 def base64_cores(secret: str) -> Iterator[bytes]:

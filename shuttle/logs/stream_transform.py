@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from shuttle.logs.mask import MASK, Masker
 from shuttle.logs.pattern_search import LINE_FEED, Span
-from shuttle.logs.utf8 import repaired
+from shuttle.logs.utf8 import character_start, repaired
 
 LINE_CUT = b" [line cut here: it is longer than SHUTTLE_MAX_LINE_BYTES]"
 
@@ -192,13 +192,6 @@ def _with_masks(text: bytes, spans: Sequence[Span]) -> bytes:
         at = stop
     parts.append(text[at:])
     return b"".join(parts)
-
-
-def character_start(text: bytes, at: int) -> int:
-    """The start of the character that the byte at `at` belongs to."""
-    while at and text[at] & 0xC0 == 0x80:
-        at -= 1
-    return at
 
 
 def _pending_bytes(raw: bytes) -> int:

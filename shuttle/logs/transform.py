@@ -5,7 +5,8 @@ from collections.abc import Mapping
 
 from shuttle.logs import LogRules
 from shuttle.logs.mask import Masker
-from shuttle.logs.stream_transform import StreamTransform, character_start
+from shuttle.logs.stream_transform import StreamTransform
+from shuttle.logs.utf8 import character_start
 
 LOG_CUT = b"-----> The log ends here: it has reached SHUTTLE_MAX_LOG_BYTES. The build continues.\n"
 

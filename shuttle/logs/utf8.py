@@ -1,4 +1,4 @@
-"""Repairs text that is not valid UTF-8."""
+"""Repairs text that is not valid UTF-8, and finds the starts of characters."""
 
 from collections.abc import Iterator
 
@@ -12,6 +12,13 @@ def repaired(text: bytes) -> bytes:
     if text.isascii() or all(_is_valid(run) for run in _runs_beyond_ascii(text)):
         return text
     return text.decode(errors="replace").encode()
+
+
+def character_start(text: bytes, at: int) -> int:
+    """The start of the character that the byte at `at` belongs to; `at` itself at the end of the text."""
+    while 0 < at < len(text) and text[at] & 0xC0 == 0x80:
+        at -= 1
+    return at
 
 
 def _runs_beyond_ascii(text: bytes) -> Iterator[bytes]:
