@@ -30,14 +30,15 @@ class Masker:
         self._folded = PatternSearch(folded)
         self.longest_bytes = max(self._exact.longest_bytes, self._folded.longest_bytes)
 
-    def spans(self, text: bytes, previous: int = LINE_FEED) -> list[Span]:
+    def spans(self, text: bytes, previous: int = LINE_FEED, *, unfinished: bool = False) -> list[Span]:
         """(start, end) of the secrets, in order; overlapping forms are merged into one span.
 
-        `previous` is the byte before the text.
+        `previous` is the byte before the text. More bytes follow an `unfinished` text; a part that they may change is
+        left out, because as a part of a merged span it would be masked before it is certain.
         """
-        spans = self._exact.spans(text, previous)
+        spans = self._exact.spans(text, previous, unfinished=unfinished)
         if self._folded.longest_bytes and any(escape in text for escape in _ESCAPES):
-            return merged([*spans, *self._folded.spans(text.lower(), previous)])
+            return merged([*spans, *self._folded.spans(text.lower(), previous, unfinished=unfinished)])
         return spans
 
     def pending_bytes(self, line: bytes, previous: int = LINE_FEED) -> int:

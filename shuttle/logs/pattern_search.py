@@ -48,8 +48,11 @@ class Parts(Protocol):
     def reach_bytes(self) -> int:
         """The longest distance of a span's ends from its key."""
 
-    def around(self, text: bytes, at: int, previous: int) -> list[Span]:
-        """The spans that contain the key at `at`; `previous` is the byte before the text."""
+    def around(self, text: bytes, at: int, previous: int, *, unfinished: bool) -> list[Span]:
+        """The spans that contain the key at `at` and that bytes after an `unfinished` text cannot change.
+
+        `previous` is the byte before the text.
+        """
 
 
 def _finders(keys: Sequence[bytes]) -> list[tuple[BytesAhoCorasick, Sequence[bytes]]]:
@@ -116,7 +119,7 @@ class PatternSearch:
         (head, _, _), *_ = self._head_finder.find_matches_as_indexes(pattern[:HEAD_BYTES])
         return self._parts_at[head] is None and not self._head_finder.find_matches_as_indexes(pattern[1:])
 
-    def spans(self, text: bytes, previous: int) -> list[Span]:
+    def spans(self, text: bytes, previous: int, *, unfinished: bool) -> list[Span]:
         """The union of all matches, in order; `previous` is the byte before the text."""
         spans: list[Span] = []
         parts: list[Span] = []
@@ -139,7 +142,7 @@ class PatternSearch:
                         covered = longest
                     search = self._parts_at[head]
                     if search is not None and not _is_covered(begin, search.reach_bytes, spans):
-                        parts += search.around(text, begin, previous)
+                        parts += search.around(text, begin, previous, unfinished=unfinished)
                 at, end = end, max(end, covered)
             searched = end
         return merged([*spans, *parts]) if parts else spans

@@ -55,11 +55,15 @@ def _pieces(form: bytes) -> Iterator[bytes]:
 
 
 def base64_cores(secret: str) -> Iterator[bytes]:
-    """The base64 characters that depend on the value alone, for each of the three alignments and both alphabets."""
+    """The base64 characters that depend on the value alone, for each of the three alignments and both alphabets.
+
+    They are in pieces, so that lines of any width are searched for at a bounded cost.
+    """
     for value in _values(secret):
         if len(value) >= MIN_MASKED_BYTES:
             for before in range(3):
-                yield from _base64_from(value, before)[:2]
+                for core in _base64_from(value, before)[:2]:
+                    yield from _pieces(core)
 
 
 def _values(secret: str) -> set[bytes]:

@@ -106,7 +106,7 @@ class StreamTransform:
 
     def _shown(self, text: bytes, end: int) -> bytes:
         """The output for `text[:end]`. The bytes from `end` on only show where secrets end; they are passed again."""
-        spans = self._masker.spans(text, self._previous)
+        spans = self._masker.spans(text, self._previous, unfinished=end < len(text))
         self._previous = text[end - 1] if end else self._previous
         if not spans and not self._secret_bytes:
             return b"".join(self._within_cap(text[:end]))
