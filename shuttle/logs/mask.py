@@ -3,12 +3,10 @@
 from collections.abc import Iterable
 
 from shuttle.logs.pattern_search import LINE_FEED, PatternSearch, Span, merged
-from shuttle.logs.secret_forms import base64_cores, printed_forms
+from shuttle.logs.secret_forms import ESCAPES, base64_cores, printed_forms
 from shuttle.logs.wrapped_base64 import WrappedBase64
 
 MASK = b"[secret]"
-# Every escape contains one of these. Its hexadecimal digits may be in upper, lower or mixed case.
-_ESCAPES = (b"\\", b"%", b"&")
 
 
 class Masker:
@@ -20,7 +18,7 @@ class Masker:
         cores: set[bytes] = set()
         for secret in secrets:
             for form in printed_forms(secret):
-                if any(escape in form for escape in _ESCAPES):
+                if any(escape in form for escape in ESCAPES):
                     folded.add(form.lower())
                 else:
                     exact.add(form)
@@ -37,7 +35,7 @@ class Masker:
         left out, because as a part of a merged span it would be masked before it is certain.
         """
         spans = self._exact.spans(text, previous, unfinished=unfinished)
-        if self._folded.longest_bytes and any(escape in text for escape in _ESCAPES):
+        if self._folded.longest_bytes and any(escape in text for escape in ESCAPES):
             return merged([*spans, *self._folded.spans(text.lower(), previous, unfinished=unfinished)])
         return spans
 

@@ -9,6 +9,10 @@ from urllib.parse import quote, quote_plus
 from shuttle.logs.utf8 import character_start
 from shuttle.request.secrets import MIN_MASKED_BYTES, document_strings
 
+# Every escape begins with one of these. Its hexadecimal digits may be in upper, lower or mixed case.
+ESCAPES = (b"\\", b"%", b"&")
+# The longest escape with hexadecimal digits is that of Python: `\U0001f600`.
+_LONGEST_ESCAPE_BYTES = 10
 # Above this size a value is a file rather than a password: only common escapes are searched for, to limit memory.
 _MANY_FORMS_BYTES = 512
 # Forms are split into pieces, because the search compares a possible form in full at each position: in a line that
@@ -51,7 +55,16 @@ def _pieces(form: bytes) -> Iterator[bytes]:
     """
     last = max(0, len(form) - _PIECE_BYTES)
     for at in (*range(0, last, _PIECE_BYTES - _PIECE_OVERLAP_BYTES), last):
-        yield form[character_start(form, at) : character_start(form, at + _PIECE_BYTES)]
+        yield form[_piece_start(form, at) : character_start(form, at + _PIECE_BYTES)]
+
+
+def _piece_start(form: bytes, at: int) -> int:
+    """The start of the character at `at`, or of an escape that may contain it.
+
+    Only a piece with the beginning of an escape is searched for with hexadecimal digits in either case.
+    """
+    escape = max(form.rfind(first, max(0, at - _LONGEST_ESCAPE_BYTES), at) for first in ESCAPES)
+    return escape if escape >= 0 else character_start(form, at)
 
 
 def base64_cores(secret: str) -> Iterator[bytes]:

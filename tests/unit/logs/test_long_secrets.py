@@ -69,6 +69,12 @@ def test_a_long_escaped_secret_beyond_ascii_is_masked_wherever_pushes_end() -> N
     assert_divisions_change_nothing(secret, json.dumps(secret, ensure_ascii=False).encode())
 
 
+@pytest.mark.parametrize("before", range(994, 1002))
+def test_a_long_escaped_secret_is_masked_if_its_escapes_have_upper_case_digits(before: int) -> None:
+    form = f"{ASCII[:before]}\\u00E9{ASCII[before:]}".encode()
+    assert in_one_push(Masker([f"{ASCII[:before]}é{ASCII[before:]}"]), form) == MASK
+
+
 @pytest.mark.parametrize("columns", [30, 130, 200, 260, 1030, 2000])
 def test_wrapped_base64_is_masked_at_any_width_and_wherever_pushes_end(columns: int) -> None:
     printed = wrapped(b"x" + ASCII.encode(), columns)
