@@ -69,7 +69,7 @@ _PROJECTS = uuid.UUID("5a1c2f0e-7f0b-4d8e-9d53-0d1b8f6e2c41")
 class Api(StrEnum):
     """The API by which a build was requested. Of `new` and `legacy`, only the forms of requests and events differ.
 
-    A `record` is a build that another CI system runs; it says here how the build proceeds.
+    A `record` is a build that another CI system runs and reports below `/-/state`, or the record of a platform.
     """
 
     NEW = "new"
@@ -216,7 +216,7 @@ class Build:
 
     @property
     def of_platform(self) -> bool:
-        """Whether it is the record of one platform of a build: it is completed by the end of that branch only."""
+        """Whether it is the record of one platform of a build: it succeeds only by the end of that branch."""
         return self.api is Api.RECORD and bool((self.record or {}).get("of_platform"))
 
     @property
@@ -237,7 +237,7 @@ class Build:
 
     @property
     def status(self) -> Status:
-        """The newest status that was sent to receivers."""
+        """The status that the state means (docs/contract.md, "Statuses"). The older API has other words."""
         if self.state.final:
             return FINAL_STATUSES[self.state]
         return Status.PENDING if self.state is State.RUNNING else Status.QUEUED

@@ -119,7 +119,8 @@ read_head() {
   case $wanted in *[!0-9]* | 0?*) wanted='' ;; esac
 }
 
-# to_hundredths SECONDS: sets `hundredths`, rounded up; an hour from 1000 s on, a second for anything but a decimal number.
+# to_hundredths SECONDS: sets `hundredths`, rounded up. 1000 s or more count as an hour, a text that is no decimal number
+# as a second.
 to_hundredths() {
   whole=${1%%.*} fraction=${1#"${1%%.*}"}
   fraction=${fraction#.}00

@@ -120,7 +120,8 @@ class _Cluster:
             starting = None
         if starting is None:
             starting = self._starting = asyncio.create_task(self._start(), name="kafka start")
-        if not starting.done():  # else no await: the producer could end before the caller enters it
+        # If it is done, nothing is awaited here: the producer could end before the caller counts itself in (`_enter`).
+        if not starting.done():
             left_seconds = max(deadline - asyncio.get_running_loop().time(), 0)
             await asyncio.wait({starting}, timeout=left_seconds)
         if not starting.done():

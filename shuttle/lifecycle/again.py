@@ -120,7 +120,7 @@ async def _request_of(build: Build, services: Services) -> BuildRequest:
 async def _of_branch(build: Build, source: Source, services: Services) -> Source:
     """The git source as it was first requested, so that its branch is fetched again.
 
-    Raises InvalidRequestError if it names no branch, or if its build is no longer recorded.
+    Raises InvalidRequestError if it names no branch, or if the build that first had it is no longer recorded.
     """
     while isinstance(source, EarlierSource):
         earlier = await services.database.run(find_build, source.object.lower())

@@ -35,7 +35,8 @@ _AT_ONCE = 500
 class Membership:
     """Decides which apps this process owns. With SQLite it takes all apps with open work when it starts.
 
-    `begin` is called after apps were taken, and regularly; it begins their open work. `drop` ends the work for an app.
+    Its methods take two functions. `begin` begins the open work of the owned apps, and is called after apps were taken,
+    and regularly. `drop` ends the work for an app.
     """
 
     def __init__(
@@ -70,9 +71,10 @@ class Membership:
         self._clock = asyncio.get_running_loop().time
         # The other replicas, and since when their counters have had these values.
         self._seen: dict[str, tuple[Replica, float]] = {}
-        # When this process last raised its counter. `_looked_at` is the same, or -inf after a try that failed.
-        self._looked_at = -math.inf
+        # When this process last raised its counter.
         self._raised_at = -math.inf
+        # The same, but -inf after a try that failed.
+        self._looked_at = -math.inf
         self._released = asyncio.Event()
         database.subscribe(Topic.RELEASED, lambda _: self._released.set())
 

@@ -76,7 +76,7 @@ class RawStreams:
         return self._streams.values()
 
     def states(self) -> dict[str, dict[str, Any]]:
-        """The states of all streams, for a checkpoint. A stream that has not begun keeps its entry of `states`."""
+        """The states of all streams, for a checkpoint. Until a stream begins, it is the one that `__init__` got."""
         states = {name: dict(state) for name, state in self._states.items()}
         for key, stream in self._streams.items():
             states[stream_name(key)] = {

@@ -47,7 +47,7 @@ _HAS_PARENT = sa.exists().where(_others.c.build_uuid == builds.c.parent_uuid)
 def expired_builds(tx: Tx, what: Expiring, before: datetime, limit: int) -> list[str]:
     """Uuids of archived builds that ended before `before` and still have this part.
 
-    A record is kept as long as that of a build that resumes it, and that of its parent: these need what it has.
+    A record is kept as long as there is a record of its parent, or of a build that resumes it: both need its content.
     """
     # "IS NOT NULL" tells SQLite that it may use the indexes of builds that still have their source or log.
     ended = (builds.c.finished_at.is_not(None), builds.c.finished_at < before)

@@ -16,7 +16,8 @@ ENCODING, ENCODING_ERRORS = "utf-8", "surrogateescape"
 
 _BLOCK = 512
 _SKIP_BYTES = 256 * 1024
-# Programs that store files gzipped make a tar.gz a gzip in a gzip. No known program compresses a third time.
+# A program that compresses all files that it stores turns a tar.gz into a gzip within a gzip. No known program
+# compresses a third time.
 _MAX_GZIPS = 2
 # Types of entries that only GNU tar writes: a volume label (`tar -V`), a folder with a list of its files (`tar -g`).
 _VOLUME_LABEL, _LISTED_FOLDER = b"V", b"D"
@@ -113,7 +114,7 @@ class TarArchive:
 class _Header(tarfile.TarInfo):
     @classmethod
     def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
-        """Like tarfile, which however takes the times that GNU tar writes (`tar -g`) for a prefix of the name."""
+        """Like tarfile, which mistakes the times that GNU tar writes (`tar -g`) for a prefix of the name."""
         header = super().frombuf(buf, encoding, errors)
         if buf[257:265] == tarfile.GNU_MAGIC:
             header.name = bytes(buf[:100]).partition(b"\0")[0].decode(ENCODING, ENCODING_ERRORS)

@@ -67,11 +67,11 @@ _EXIT = re.compile(r"[0-9]{1,3}")
 async def post_log(request: web.Request) -> web.StreamResponse:
     """`POST …/log?stream=S&offset=N[&end=1&exit=N]`.
 
-    200 has the wanted offset, the pause before the next call and the cause of a stop, if there is one. 409 means that N
-    is beyond the wanted offset, that the bytes of an end stop before it, or that the build has too many streams; in the
-    first two cases it has the wanted offset, too. 410 means that a newer attempt replaced this one. An end is
-    answered once all bytes are durable, or with 503 while a lost log is being written again or the object store is
-    unavailable.
+    200 has the wanted offset, the pause before the next call and the cause of a stop, if there is one. 409 means one of
+    three things. N is beyond the wanted offset; or the bytes of a call with `end` do not reach it; or the build has too
+    many streams. In the first two cases the answer has the wanted offset. 410 means that a newer attempt replaced this
+    one. A call with `end` is answered once all bytes are durable, or with 503 while a lost log is being written again
+    or the object store is unavailable.
     """
     services = request.app[SERVICES]
     claim = await claim_of_run_token(request)

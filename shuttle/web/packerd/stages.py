@@ -45,7 +45,7 @@ def stages_of_run(build: Build, rows: Sequence[StageRow], *, has_branch: bool) -
 
 
 def _with_ending(last: RunStage, build: Build) -> RunStage:
-    """The last stage also has the line that says why the build ended: it follows all output, so no stage has it."""
+    """Append the line that says why the build ended. In the log it follows all output, so it is in no stage's part."""
     return replace(last, text=last.text + (build.log_ending or ""))
 
 
