@@ -17,6 +17,9 @@ _MAX_DEPTH = 200
 _MAX_VALUES = 250_000
 # The largest double has 309 digits; reading and writing longer integers takes quadratic time.
 _MAX_DIGITS = 309
+# `1e300` has 301 digits in the canonical text. 250,000 of them would take 75 MB of memory and some seconds.
+_LARGE = 1e22
+_MAX_LARGE_DIGITS = 1_000_000
 # Not the `.0` within `127.0.0.1` and `"2.0"`: after a number comes a comma, a bracket, or the end.
 _WHOLE_DOUBLE = re.compile(r"\.0(?:[,}\]]|$)|e\+")
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
@@ -64,11 +67,14 @@ def decode_json(raw: bytes, gap: Gap | None = None) -> Any:
 
 
 def canonical_json(value: Any) -> bytes:
-    """The canonical text of a JSON value: sorted keys, no spaces, ASCII, `1.0` and `1e0` as `1`."""
+    """The canonical text of a JSON value: sorted keys, no spaces, ASCII, `1.0` and `1e0` as `1`.
+
+    Raises InvalidJsonError: numbers like `1e300` would make it much longer than the body was.
+    """
     text = _CANONICAL.encode(value)
     # The text of a whole double has one of these two. Most requests have none, so their values are not traversed.
     if _WHOLE_DOUBLE.search(text):
-        text = _CANONICAL.encode(_with_whole_numbers(value))
+        text = _CANONICAL.encode(_WholeNumbers().of(value))
     return text.encode()
 
 
@@ -78,15 +84,29 @@ def compact_json(value: Any) -> str:
     return as_written(value, _COMPACT)
 
 
-def _with_whole_numbers(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _with_whole_numbers(child) for key, child in value.items()}
-    if isinstance(value, list):
-        return [_with_whole_numbers(child) for child in value]
-    if isinstance(value, float) and value.is_integer():
+class _WholeNumbers:
+    """Turns whole doubles into integers, which are written with all their digits."""
+
+    def __init__(self) -> None:
+        self._digits = 0
+
+    def of(self, value: Any) -> Any:
+        """The value with integers in place of whole doubles. Raises InvalidJsonError: they have too many digits."""
+        if isinstance(value, dict):
+            return {key: self.of(child) for key, child in value.items()}
+        if isinstance(value, list):
+            return [self.of(child) for child in value]
+        if isinstance(value, float) and value.is_integer():
+            return self._whole(value)
+        return value
+
+    def _whole(self, value: float) -> int:
+        if abs(value) >= _LARGE:
+            self._digits += int(math.log10(abs(value)))
+            if self._digits > _MAX_LARGE_DIGITS:
+                raise InvalidJsonError(f"The numbers above {_LARGE:g} have too many digits in all; send fewer of them.")
         # Converted from the shortest text of the double, so that 1e23 becomes the integer 10**23.
         return int(Decimal(repr(value)))
-    return value
 
 
 class _TooLargeError(Exception):

@@ -4,7 +4,6 @@ Characters that a name cannot have are removed. Secrets are recognized by their 
 """
 
 import re
-import shlex
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -12,6 +11,7 @@ from shuttle.errors import InvalidRequestError
 from shuttle.outgoing.userinfo import split_userinfo
 from shuttle.request.arguments import argument_texts
 from shuttle.request.secrets import MIN_MASKED_BYTES
+from shuttle.request.shell_words import shell_words
 
 # The newest name last: its values take precedence.
 FIELDS = ("build_options", "build_opts", "build_args")
@@ -70,7 +70,7 @@ def _argument_lines(text: str, field: str) -> Iterator[tuple[str, str]]:
         if match is None:
             raise InvalidRequestError(f"Write only ARG lines: line {number} is another instruction.", field=field)
         try:
-            words = shlex.split(match[1])
+            words = list(shell_words(match[1]))
         except ValueError:
             raise InvalidRequestError(f"Close the quotes in line {number}.", field=field) from None
         for word in words:

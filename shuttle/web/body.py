@@ -62,12 +62,20 @@ async def read_body(request: web.Request, limit_bytes: int) -> bytes:
         BodyTooLargeError: 413. UnsupportedMediaTypeError: 415, neither gzip nor deflate. InvalidRequestError: 400, it
             is not encoded as its header says. BodyTimeoutError: 408. BusyError, CannotRecordError: 503.
     """
+    async with body_in_place(request, limit_bytes) as body:
+        return body if isinstance(body, bytes) else body[:]
+
+
+@asynccontextmanager
+async def body_in_place(request: web.Request, limit_bytes: int) -> AsyncIterator[bytes | mmap.mmap]:
+    """Like `read_body`, without a copy, which would not count for SHUTTLE_BODY_MEMORY_BYTES."""
     too_large = BodyTooLargeError(f"Send at most {limit_bytes} bytes.")
     arrived = _arrived(request, limit_bytes, too_large)
     if arrived is not None:
-        return arrived
+        yield arrived
+        return
     async with _received(request, limit_bytes, too_large) as buffer, buffer.reading() as body:
-        return body[:]
+        yield body
 
 
 def _arrived(request: web.Request, limit_bytes: int, too_large: BodyTooLargeError) -> bytes | None:

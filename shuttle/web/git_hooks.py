@@ -2,6 +2,7 @@
 
 import asyncio
 import hmac
+import mmap
 from collections.abc import Mapping
 from hashlib import sha256
 
@@ -10,7 +11,7 @@ from aiohttp import web
 from shuttle.errors import BusyError, CannotRecordError, ForbiddenError, UnauthorizedError
 from shuttle.web import SERVICES
 from shuttle.web.answers import json_answer
-from shuttle.web.body import check_content_type, read_body, refuse_encoded
+from shuttle.web.body import body_in_place, check_content_type, refuse_encoded
 from shuttle.web.description import BYTES_ERRORS, Parameter, describe
 from shuttle.web.models import StartedByHook
 
@@ -43,13 +44,14 @@ async def post_git_hook(request: web.Request) -> web.StreamResponse:
         raise _refused()
     refuse_encoded(request)
     check_content_type(request)
-    body = await read_body(request, _MAX_BODY_BYTES)
-    if not await _is_authentic(request.headers, body, secret):
+    async with body_in_place(request, _MAX_BODY_BYTES) as body:
+        is_authentic = await _is_authentic(request.headers, body, secret)
+    if not is_authentic:
         raise _refused()
     return json_answer(StartedByHook(started=[]))
 
 
-async def _is_authentic(headers: Mapping[str, str], body: bytes, secret: str) -> bool:
+async def _is_authentic(headers: Mapping[str, str], body: bytes | mmap.mmap, secret: str) -> bool:
     """Whether one of the headers proves it: Gitea also sends that of GitHub."""
     if len(body) < _SIGNED_AT_ONCE_BYTES:
         signature = _signature(body, secret)
@@ -60,7 +62,7 @@ async def _is_authentic(headers: Mapping[str, str], body: bytes, secret: str) ->
     return any(equal)
 
 
-def _signature(body: bytes, secret: str) -> str:
+def _signature(body: bytes | mmap.mmap, secret: str) -> str:
     return hmac.digest(secret.encode(), body, "sha256").hex()
 
 

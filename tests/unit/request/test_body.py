@@ -133,6 +133,12 @@ def test_equal_values_have_the_same_canonical_json(one, other):
     assert canonical_json(decode_json(one)) == canonical_json(decode_json(other))
 
 
+def test_large_numbers_do_not_make_the_canonical_json_much_longer_than_the_body():
+    assert len(canonical_json(decode_json(b"[" + b"1e300," * 3_000 + b"1]"))) > 900_000
+    with pytest.raises(InvalidJsonError, match="too many digits"):
+        canonical_json(decode_json(b"[" + b"1e300," * 3_400 + b"1]"))
+
+
 @pytest.mark.parametrize(
     ("one", "other"),
     [
