@@ -60,7 +60,7 @@ def new_build(identity: BuildIdentity, parsed: ParsedRequest, content: bytes, se
 
 
 def _said(request: BuildRequest, resumed: Resumed | None) -> dict[str, Any]:
-    """The column `record`, and the build that is resumed."""
+    """The column `record`, the build that is resumed, and whether somebody asked for that."""
     record: dict[str, Any] = {}
     if request.platforms:
         record["platforms"] = [platform.name for platform in request.platforms]
@@ -70,7 +70,8 @@ def _said(request: BuildRequest, resumed: Resumed | None) -> dict[str, Any]:
         record["resume"] = {**resumed.recorded, "resume_from_state": resumed.state_code}
         if resumed.automatic:
             record["resume"]["request_source"] = _AUTOMATIC
-    return {"resume_from": None if resumed is None else resumed.build_uuid, "record": record or None}
+    said: dict[str, Any] = {"record": record or None}
+    return said if resumed is None else said | {"resume_from": resumed.build_uuid, "automatic": resumed.automatic}
 
 
 def _children(build_id: str, spec: BuildSpec) -> list[NewChild]:

@@ -12,7 +12,7 @@ from shuttle.build import Api, Build
 from shuttle.clock import Moment
 from shuttle.errors import ConflictError, QueueFullError, ShuttleError, StoreError, TokenNeededError
 from shuttle.standing import Standing
-from shuttle.store.auto_resumes import cancel_resumes
+from shuttle.store.auto_resumes import cancel_resumes, refused_resume
 from shuttle.store.build_numbers import reserve_numbers
 from shuttle.store.idempotency import find_recorded, find_recorded_legacy
 from shuttle.store.new_build import (
@@ -145,6 +145,7 @@ def _decide(tx: Tx, requests: Sequence[AcceptRequest], apis: dict[str, Api]) -> 
         if request.new.build_uuid in in_use.recorded if request.new.api is Api.LEGACY else request.new.pair in taken:
             continue
         decided = _successor(tx, request) or taken_child(request.new, taken)
+        decided = decided or refused_resume(tx, request.new, (build for _, build in fresh))
         if decided is not None:
             results[index] = decided
             continue

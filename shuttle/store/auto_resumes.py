@@ -1,12 +1,15 @@
 """Failed builds that are going to be resumed by themselves: which, when, and what makes that needless."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
 import sqlalchemy as sa
 
 from shuttle.build import Api, Build, State, StopCause
+from shuttle.errors import ConflictError
+from shuttle.store.builds import find_build
+from shuttle.store.new_build import NewBuild
 from shuttle.store.platforms import platform_records
 from shuttle.store.tables import apps, auto_resumes, builds, failures
 from shuttle.store.tx import Tx
@@ -94,3 +97,21 @@ def newer_build(tx: Tx, build: Build) -> str | None:
     query = sa.select(builds.c.build_id).where(builds.c.app_id == build.app_id, builds.c.api != Api.RECORD.value)
     found: str | None = tx.execute(query.where(*newer).order_by(builds.c.position.desc()).limit(1)).scalar()
     return found
+
+
+def refused_resume(tx: Tx, new: NewBuild, recorded_now: Iterable[Build]) -> ConflictError | None:
+    """Why an automatic resume is not recorded: its plan is gone, or the app has a newer build; None = nothing is.
+
+    Reading the files that the failed build left may take minutes, in which anybody may cancel the resume. The plan is
+    locked until the transaction ends, so that a stop of the failed build says truly whether it came in time.
+    `recorded_now` are builds that the same transaction records earlier.
+    """
+    if not new.automatic or new.resume_from is None:
+        return None
+    query = sa.select(auto_resumes.c.build_uuid).where(auto_resumes.c.build_uuid == new.resume_from)
+    build = find_build(tx, new.resume_from)
+    if build is None or tx.execute(query.with_for_update()).first() is None:
+        return ConflictError("The automatic resume was cancelled.")
+    same_app = (other.build_id for other in recorded_now if other.app_id == new.app_id)
+    newer = next(same_app, None) or newer_build(tx, build)
+    return None if newer is None else ConflictError(f"Build {newer} of the app is newer.")

@@ -39,7 +39,10 @@ class NewChild:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewBuild:
-    """A checked request of a caller with this standing; `plan` and the targets of the endpoints are sealed."""
+    """A checked request of a caller with this standing; `plan` and the targets of the endpoints are sealed.
+
+    `automatic`: nobody asked for this resume, so it is recorded only while it is planned.
+    """
 
     standing: Standing
     api: Api = Api.NEW
@@ -65,6 +68,7 @@ class NewBuild:
     receivers: Sequence[NewEndpoint] = ()
     sinks: Sequence[NewEndpoint] = ()
     resume_from: str | None = None
+    automatic: bool = False
     record: Mapping[str, Any] | None = None
     children: Sequence[NewChild] = ()
     packer_run: PackerRun | None = None

@@ -19,6 +19,7 @@ from shuttle.standing import Standing
 from shuttle.store import Database, Tx
 from shuttle.store.accept import Accepted, AcceptRequest, record_all
 from shuttle.store.agent import record_report
+from shuttle.store.auto_resumes import cancel_resumes
 from shuttle.store.build_numbers import take_number
 from shuttle.store.builds import find_build, page_of_builds
 from shuttle.store.claims import NewClaim, claim_build, claims_of
@@ -26,6 +27,7 @@ from shuttle.store.delivery_attempts import record_attempt
 from shuttle.store.pending_uploads import HELD_SECONDS, Hold, begin_deletion, hold_upload, orphaned_uploads
 from shuttle.store.progress import StageBoundary, StageEvent, record_stage_event
 from shuttle.store.projects import change_project, create_project
+from shuttle.store.record_failures import FailureReport, record_failure
 from shuttle.store.steady_time import read_steady_time, write_steady_time
 from shuttle.store.stored_outbox import StoredOutbox
 from shuttle.store.tables import steady_time
@@ -166,6 +168,41 @@ async def test_simultaneous_requests_to_resume_a_build_make_one_successor(
     else:
         assert isinstance(second, ConflictError)
     assert len(await connections[0].run(page_of_builds, app_id="app")) == 2
+
+
+async def planned(database: Database, vault: Vault) -> Build:
+    """A failed build that is going to be resumed automatically."""
+    wanted = {"auto_resume": {"after_seconds": 1, "attempts": 1}}
+    old = (await record(database, vault, new_build(vault, record=wanted))).build
+    report = FailureReport(None, "quota", "The account has no room.", retryable=True)
+    await database.run(record_failure, old.build_uuid, report)
+    await database.run(finish_build, old.build_uuid, Ending(State.FAILED, "build_failed", "No."))
+    return old
+
+
+@pytest.mark.parametrize("resumed_first", [True, False])
+async def test_an_automatic_resume_and_the_stop_of_the_failed_build_exclude_each_other(
+    connections: list[Database], vault: Vault, clock: SetClock, resumed_first: bool
+):
+    old = await planned(connections[0], vault)
+    new = new_build(vault, "app", "2", resume_from=old.build_uuid, automatic=True)
+    request = AcceptRequest(new, clock.moment(), None, partial(vault.matches, b"request"))
+    resume, stop = partial(record_all, requests=[request]), partial(cancel_resumes, build_uuids=[old.build_uuid])
+    if resumed_first:
+        [resumed], stopped = await overlapping(connections, resume, stop)
+    else:
+        stopped, [resumed] = await overlapping(connections, stop, resume)
+    assert (type(resumed), stopped) == ((Accepted, False) if resumed_first else (ConflictError, True))
+
+
+async def test_a_newer_build_in_the_same_transaction_replaces_the_automatic_resume(
+    connections: list[Database], vault: Vault, clock: SetClock
+):
+    old = await planned(connections[0], vault)
+    new = [new_build(vault, "app", "2"), new_build(vault, "app", "3", resume_from=old.build_uuid, automatic=True)]
+    requests = [AcceptRequest(each, clock.moment(), None, partial(vault.matches, b"request")) for each in new]
+    newer, resumed = await connections[0].run(record_all, requests)
+    assert [type(newer), str(resumed)] == [Accepted, "Build 2 of the app is newer."]
 
 
 def hold(source: str) -> Callable[[Tx], Build | Hold]:

@@ -20,6 +20,7 @@ from shuttle.objects.names import artifact_object
 from shuttle.request import AutoResume, ResumeRequest
 from shuttle.standing import Standing
 from shuttle.store.agent import ArtifactLimits
+from shuttle.store.apps import deleted_apps
 from shuttle.store.auto_resumes import waiting_resumes
 from shuttle.store.builds import Artifact
 from shuttle.store.record_failures import FailureReport, record_failure
@@ -205,6 +206,36 @@ async def test_a_newer_build_replaces_the_resume_unless_it_fails(shop: Resuming,
     assert (await shop.successor(build) is not None, await shop.is_planned()) == (is_resumed, False)
     refusals = [entry["error"] for entry in logs if entry["event"] == "a build is not resumed automatically"]
     assert refusals == ([] if is_resumed else ["Build 2 of the app is newer."])
+
+
+@pytest.mark.parametrize("by", ["deletion of the app", "stop of the build", "newer build", "another resume"])
+async def test_what_happens_while_the_files_are_read_counts(shop: Resuming, by: str, monkeypatch: pytest.MonkeyPatch):
+    """A directory store reads every byte of what the failed build left: that takes minutes."""
+    build = await shop.failed(after_seconds=60)
+
+    async def meanwhile(*_: Any) -> None:
+        monkeypatch.undo()
+        if by == "deletion of the app":
+            await delete_app("shop", Standing.CONTROLLER, shop.one.services)
+        elif by == "stop of the build":
+            assert await stop_pair("shop", "1", Standing.CONTROLLER, shop.one.services) is Api.NEW
+        elif by == "newer build":
+            await shop.accept("2")
+        else:  # this process was frozen: another replica took the app, and its resume has failed already
+            of_other = ResumeRequest("1", automatic=True)
+            other = await Acceptance(shop.one.services).accept_resume(
+                "shop", None, of_other, b"of the other replica", Standing.CONTROLLER
+            )
+            await shop.fail(other.build, LASTING)
+
+    monkeypatch.setattr("shuttle.lifecycle.again.check_files", meanwhile)
+    await shop.pass_time()
+    successor = await shop.successor(build)
+    assert (successor and successor.state) == (State.FAILED if by == "another resume" else None)
+    assert shop.begun == []
+    assert not await shop.is_planned()
+    deleted = [app.app_id for app in await shop.one.database.run(deleted_apps)]
+    assert deleted == (["shop"] if by == "deletion of the app" else [])
 
 
 def _leave_file(tx: Tx, build_uuid: str) -> None:
