@@ -7,7 +7,7 @@ import sqlalchemy as sa
 
 from shuttle.build import Api, Build, StopCause
 from shuttle.standing import Standing
-from shuttle.store.auto_resumes import cancel_resumes_of_app
+from shuttle.store.auto_resumes import cancel_resumes_of_app, unwant_resumes
 from shuttle.store.builds import reread
 from shuttle.store.permitted import check_app, has_new_builds
 from shuttle.store.tables import OPEN_RECORDS, TO_RUN, apps, builds
@@ -32,6 +32,7 @@ def mark_app_deleted(tx: Tx, app_id: str, standing: Standing) -> list[str]:
     # One statement for all: none begins because an earlier one ends, and none is forgotten if the process dies. The row
     # of the app comes later: transactions that assign slots lock rows in this order.
     stop = {"stop_requested_at": tx.now.at, "stop_cause": StopCause.STOPPED.value}
+    unwant_resumes(tx, *unfinished)
     tx.execute(builds.update().where(*unfinished, builds.c.stop_cause.is_(None)).values(stop))
     if standing is not Standing.ANONYMOUS or not has_new_builds(tx, app_id):
         tx.execute(apps.update().where(apps.c.app_id == app_id).values(deleted_at=tx.now.at))

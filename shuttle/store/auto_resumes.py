@@ -48,6 +48,18 @@ def plan_resume(tx: Tx, build: Build) -> None:
         tx.execute(auto_resumes.insert(), row)
 
 
+def unwant_resumes(tx: Tx, *stopped: sa.ColumnElement[bool]) -> None:
+    """Plan no resume at the end of these builds: somebody has stopped them, although another stop came first.
+
+    The first cause is kept, so it does not say that. The end of a build may be confirmed hours later.
+    """
+    by_others = (builds.c.stop_cause.is_not(None), builds.c.stop_cause != StopCause.STOPPED.value)
+    query = sa.select(builds.c.build_uuid, builds.c.record).where(*stopped, *by_others, builds.c.record.is_not(None))
+    for build_uuid, record in tx.execute(query.with_for_update()).all():
+        values = {"record": {name: value for name, value in record.items() if name != "auto_resume"}}
+        tx.execute(builds.update().where(builds.c.build_uuid == build_uuid).values(values))
+
+
 def _is_retryable(tx: Tx, build: Build) -> bool:
     """Whether the last failure that was reported is marked as retryable; of a build with platforms, that of each."""
     records = platform_records(tx, build).values()

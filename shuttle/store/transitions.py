@@ -19,7 +19,7 @@ from shuttle.build import (
     StopCause,
 )
 from shuttle.endings import reason_line
-from shuttle.store.auto_resumes import plan_resume
+from shuttle.store.auto_resumes import plan_resume, unwant_resumes
 from shuttle.store.builds import find_build, lock_build
 from shuttle.store.log_segments import forget_segments
 from shuttle.store.outbox import emit_event
@@ -203,6 +203,8 @@ def start_running(tx: Tx, build: Build, number: int) -> bool:
 def request_stop(tx: Tx, build_uuid: str, cause: StopCause) -> Build | None:
     """Record a stop; the first cause is kept. None = the build is unknown or already final.
 
+    A build that somebody stops is not resumed by itself, whatever the first cause was.
+
     A build that was never triggered ends in the same transaction, so that a crash cannot leave it without an end.
     """
     build = lock_build(tx, build_uuid)
@@ -210,6 +212,8 @@ def request_stop(tx: Tx, build_uuid: str, cause: StopCause) -> Build | None:
         return None
     tx.notify(Topic.BUILD, build_uuid)
     tx.notify(Topic.WORKER, build_uuid)
+    if cause is StopCause.STOPPED and build.stop_cause is not None:
+        unwant_resumes(tx, builds.c.build_uuid == build_uuid)
     _update(tx, build_uuid, builds.c.stop_cause.is_(None), stop_requested_at=tx.now.at, stop_cause=cause.value)
     build = find_build(tx, build_uuid)
     if build is not None and build.stop_cause is not None and build.trigger_attempted_at is None:

@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from shuttle.build import Api, Build, Ending, State
+from shuttle.build import STOP_ENDINGS, Api, Build, Ending, State, StopCause
 from shuttle.errors import ObjectStoreError
 from shuttle.lifecycle.accept import Acceptance, AcceptedBuild
 from shuttle.lifecycle.auto_resume import AutoResumes
 from shuttle.lifecycle.build_spec import read_spec
 from shuttle.lifecycle.delete import delete_app
-from shuttle.lifecycle.stop import stop_pair
+from shuttle.lifecycle.stop import stop_build, stop_pair
 from shuttle.objects.names import artifact_object
 from shuttle.request import AutoResume, ResumeRequest
 from shuttle.standing import Standing
@@ -79,7 +79,8 @@ class Resuming:
 
 
 def _run(tx: Tx, build_uuid: str) -> None:
-    tx.execute(builds.update().where(builds.c.build_uuid == build_uuid).values(state=State.RUNNING.value))
+    running = {"state": State.RUNNING.value, "trigger_attempted_at": tx.now.at}
+    tx.execute(builds.update().where(builds.c.build_uuid == build_uuid).values(running))
 
 
 @pytest.fixture
@@ -193,6 +194,19 @@ async def test_the_plan_is_cancelled(shop: Resuming, by: str):
     await shop.pass_time()
     assert await shop.successor(build) is None
     assert not await shop.is_planned()
+
+
+@pytest.mark.parametrize("by", ["deletion of the app", "stop of the build", None])
+async def test_a_stop_counts_although_the_time_limit_is_already_stopping_the_build(shop: Resuming, by: str | None):
+    build = await shop.accept(auto_resume={})
+    await shop.one.database.run(_run, build.build_uuid)
+    await stop_build(build.build_uuid, StopCause.TIMEOUT, shop.one.services)
+    if by == "deletion of the app":
+        await delete_app("shop", Standing.CONTROLLER, shop.one.services)
+    elif by == "stop of the build":
+        assert await stop_pair("shop", "1", Standing.CONTROLLER, shop.one.services) is Api.NEW
+    await shop.fail(build, RETRYABLE, ending=STOP_ENDINGS[StopCause.TIMEOUT])
+    assert await shop.is_planned() is (by is None)
 
 
 @pytest.mark.parametrize(("newer_fails", "is_resumed"), [(False, False), (True, True)])
