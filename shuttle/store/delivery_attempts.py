@@ -17,7 +17,9 @@ def record_attempt(tx: Tx, attempt: Attempt) -> None:
     """See `shuttle.delivery.Outbox.record_attempt`."""
     columns = ("delivery_id", "started_at", "took_seconds", "outcome", "status_code", "error")
     mine = deliveries.c.delivery_id == attempt.delivery_id
-    receiver_id = tx.execute(sa.select(deliveries.c.receiver_id).where(mine)).scalar_one()
+    receiver_id = tx.execute(sa.select(deliveries.c.receiver_id).where(mine)).scalar()
+    if receiver_id is None:  # the record was deleted during the attempt
+        return
     if not tx.alone:
         _check_owner(tx, receiver_id)
     lock_receivers(tx, receivers.c.receiver_id == receiver_id)
@@ -66,7 +68,7 @@ def record_attempt(tx: Tx, attempt: Attempt) -> None:
 
 
 def _check_owner(tx: Tx, receiver_id: int) -> None:
-    """Keep other replicas from taking the app of the receiver. Raises NotOwnerError if one has taken it."""
+    """Keep other replicas from taking the app of the receiver. Raises NotOwnerError if it is taken, or gone."""
     query = (
         sa.select(apps.c.owner)
         .join(builds, builds.c.app_id == apps.c.app_id)
@@ -74,7 +76,7 @@ def _check_owner(tx: Tx, receiver_id: int) -> None:
         .where(receivers.c.receiver_id == receiver_id)
         .with_for_update(of=apps, key_share=True, read=True)
     )
-    if tx.execute(query).scalar_one() != tx.instance:
+    if tx.execute(query).scalar() != tx.instance:
         raise NotOwnerError
 
 

@@ -42,16 +42,28 @@ _DELETED_AT = {Expiring.SOURCE: builds.c.source_deleted_at, Expiring.LOG: builds
 _others = builds.alias("others")
 _IS_RESUMED = sa.exists().where(_others.c.resume_from == builds.c.build_uuid)
 _HAS_PARENT = sa.exists().where(_others.c.build_uuid == builds.c.parent_uuid)
+# With the state as a literal, each database uses the index of pending deliveries.
+_PENDING = deliveries.c.state == sa.literal_column("'pending'")
+_HAS_DELIVERIES = (
+    sa.exists()
+    .where(receivers.c.build_uuid == builds.c.build_uuid)
+    .where(deliveries.c.receiver_id == receivers.c.receiver_id, _PENDING)
+)
+_HAS_OPEN_SINK = sa.exists().where(sinks.c.build_uuid == builds.c.build_uuid, sinks.c.ended_at.is_(None))
+_WILL_BE_RESUMED = sa.exists().where(auto_resumes.c.build_uuid == builds.c.build_uuid)
+# One by one: PostgreSQL would read all builds for the negation of one `or`.
+_NOT_NEEDED = (~_IS_RESUMED, ~_HAS_PARENT, ~_HAS_DELIVERIES, ~_HAS_OPEN_SINK, ~_WILL_BE_RESUMED)
 
 
 def expired_builds(tx: Tx, what: Expiring, before: datetime, limit: int) -> list[str]:
     """Uuids of archived builds that ended before `before` and still have this part.
 
-    A record is kept as long as there is a record of its parent, or of a build that resumes it: both need its content.
+    A record is kept as long as there is a record of its parent, or of a build that resumes it: both need its content. It
+    is also kept while its log or its statuses are due to receivers, and while its automatic resume is planned.
     """
     # "IS NOT NULL" tells SQLite that it may use the indexes of builds that still have their source or log.
     ended = (builds.c.finished_at.is_not(None), builds.c.finished_at < before)
-    expired = (_DELETED_AT[what].is_(None),) if what in _DELETED_AT else (~_IS_RESUMED, ~_HAS_PARENT)
+    expired = (_DELETED_AT[what].is_(None),) if what in _DELETED_AT else _NOT_NEEDED
     query = sa.select(builds.c.build_uuid).where(*ended, builds.c.archived_at.is_not(None), *expired)
     return list(tx.execute(query.order_by(builds.c.finished_at).limit(limit)).scalars())
 

@@ -13,6 +13,7 @@ import pytest
 from cryptography.fernet import Fernet
 
 from shuttle.build import Ending, SourceFacts, State
+from shuttle.delivery import Outcome
 from shuttle.errors import ObjectStoreError, StoreError
 from shuttle.lifecycle import Services
 from shuttle.lifecycle.log_pieces import LogPieces
@@ -28,11 +29,12 @@ from shuttle.store.builds import Artifact, find_build
 from shuttle.store.log_pieces import Piece, keep_piece
 from shuttle.store.pending_uploads import hold_upload
 from shuttle.store.retain import Expiring, expired_builds
+from shuttle.store.stored_outbox import StoredOutbox
 from shuttle.store.transitions import finish_build, mark_archived
 from shuttle.vault import Vault
 from tests.support.clock import SetClock
 from tests.support.product import archive
-from tests.support.shuttle_store import endpoint, new_build, open_database, record
+from tests.support.shuttle_store import attempt_at, endpoint, new_build, open_database, record
 from tests.unit.lifecycle.one_build import OneBuild
 
 DAY_SECONDS = 86_400
@@ -78,6 +80,10 @@ async def parts_after_days(tmp_path: Path):
         await database.run(keep_piece, new.build_uuid, Piece(0, 1), (), None)
         await database.run(finish_build, new.build_uuid, Ending(State.FAILED, "source_not_found", "No."))
         await database.run(mark_archived, new.build_uuid)
+        outbox = StoredOutbox(database, vault)
+        while due := await outbox.due_deliveries(now=clock.steady(), limit=9, busy=frozenset()):
+            for delivery in due:
+                await outbox.record_attempt(attempt_at(delivery, clock, outcome=Outcome.DELIVERED))
         for suffix in ("log", "epoch"):  # a process that was killed before the archive has left them
             (tmp_path / "spool" / f"{new.build_uuid}.{suffix}").write_text("1")
         build = StoredBuild(database, objects, tmp_path / "spool", new.build_uuid)

@@ -120,6 +120,10 @@ async def test_sweep_does_not_read_builds_whose_objects_were_deleted_long_ago(de
     assert await steps_of(delivered, expired_builds, what=what, before=LATER, limit=10) < 2000
 
 
+async def test_sweep_reads_only_what_belongs_to_the_records_that_it_finds(delivered):
+    assert await steps_of(delivered, expired_builds, what=Expiring.RECORD, before=LATER, limit=10) < 2000
+
+
 @pytest.mark.parametrize(
     ("query", "arguments"),
     [
