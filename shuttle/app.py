@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -25,6 +25,7 @@ from shuttle.lifecycle.abandoned import AbandonedRecords
 from shuttle.lifecycle.agent_calls import AgentCalls
 from shuttle.lifecycle.build_logs import BuildLogs
 from shuttle.lifecycle.delete import AppCleanup
+from shuttle.lifecycle.keep_running import keep_running
 from shuttle.lifecycle.log_pieces import LogPieces
 from shuttle.lifecycle.membership import Membership
 from shuttle.lifecycle.owned_apps import OwnedApps
@@ -172,19 +173,19 @@ async def shuttle_parts(
         await membership.join()
 
         look_for_work = partial(_look_for_work, worker, signals, dispatcher)
-        loops: dict[str, Coroutine[None, None, None]] = {
-            "delivery": dispatcher.run(),
-            "retention": Retention(services).run(),
-            "abandoned records": AbandonedRecords(services).run(),
-            "apps": AppCleanup(services).run(),
-            "unanswered requests": look_for_unanswered(signals, look_for_work),
-            "notices": database.listen(),
-            "membership": membership.run(look_for_work, worker.drop),
-            "steady time": record_steady_time(services),
-            "memory": trim_memory(),
+        loops: dict[str, Callable[[], Awaitable[None]]] = {
+            "delivery": dispatcher.run,
+            "retention": Retention(services).run,
+            "abandoned records": AbandonedRecords(services).run,
+            "apps": AppCleanup(services).run,
+            "unanswered requests": partial(look_for_unanswered, signals, look_for_work),
+            "notices": database.listen,
+            "membership": partial(membership.run, look_for_work, worker.drop),
+            "steady time": partial(record_steady_time, services),
+            "memory": trim_memory,
         }
         if settings.postgres_url or len(controllers) > 1:
-            loops["reachability"] = probe.run()
+            loops["reachability"] = probe.run
         await _start(work, worker, loops, settings)
         yield Parts(services, worker, membership, work.aclose)
 
@@ -195,11 +196,11 @@ def _lease(settings: Settings) -> Lease:
 
 
 async def _start(
-    stack: AsyncExitStack, worker: Worker, loops: Mapping[str, Coroutine[None, None, None]], settings: Settings
+    stack: AsyncExitStack, worker: Worker, loops: Mapping[str, Callable[[], Awaitable[None]]], settings: Settings
 ) -> None:
     grace_seconds = settings.shuttle_shutdown_seconds / 2
     for name, loop in loops.items():
-        task = asyncio.create_task(loop, name=name)
+        task = asyncio.create_task(keep_running(name, loop), name=name)
         stack.push_async_callback(_end, task, grace_seconds)
     stack.push_async_callback(worker.close, grace_seconds)
     await worker.start()

@@ -128,6 +128,8 @@ class Worker:
                 await self._schedule()
             except StoreError as error:
                 log.warning("the database is unavailable", error=error.message)
+            except Exception:  # a bug must not end the loop: without it no build gets a slot
+                log.exception("the assignment of slots failed unexpectedly and will be repeated")
             with suppress(TimeoutError):
                 async with asyncio.timeout(_TICK_SECONDS):
                     await self._services.signals.worker.wait()

@@ -11,6 +11,7 @@ import structlog
 from shuttle.errors import ForeignJobError, StoreError, UnavailableError
 from shuttle.lifecycle import Services
 from shuttle.lifecycle.backoff import retry_database
+from shuttle.lifecycle.keep_running import keep_running
 from shuttle.metrics import count_end
 from shuttle.standing import Standing
 from shuttle.store.apps import (
@@ -68,8 +69,8 @@ class AppCleanup:
     async def run(self) -> None:
         """Run until cancelled."""
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._end_stopped())
-            group.create_task(self._remove_all_jobs())
+            group.create_task(keep_running("stopped builds", self._end_stopped))
+            group.create_task(keep_running("jobs of deleted apps", self._remove_all_jobs))
 
     async def _end_stopped(self) -> None:
         """End the builds that `delete_app` left, and those that another process or a lost answer left."""

@@ -10,6 +10,7 @@ from shuttle.errors import UnavailableError
 from shuttle.lifecycle import Services
 from shuttle.lifecycle.left_files import remove_left_sources, remove_left_uploads
 from shuttle.lifecycle.uploads import Uploads
+from shuttle.objects.local import local_disk
 from shuttle.objects.names import artifact_object, log_objects, source_object
 from shuttle.store.builds import artifacts_of, find_build
 from shuttle.store.pending_uploads import orphaned_uploads
@@ -37,6 +38,8 @@ class Retention:
                 await self.sweep()
             except UnavailableError as error:
                 log.warning("retention failed and will be retried", error=error.message)
+            except Exception:  # a bug must not end the loop: without it nothing is removed any more
+                log.exception("retention failed unexpectedly and will be retried")
             await asyncio.sleep(_INTERVAL_SECONDS)
 
     async def sweep(self) -> None:
@@ -79,7 +82,8 @@ class Retention:
     async def _remove_left_spools(self) -> None:
         """Remove spools of archived builds: those of a killed process, and those of apps of other replicas."""
         library = self._services.library
-        on_disk = await asyncio.to_thread(library.on_disk)
+        with local_disk():
+            on_disk = await asyncio.to_thread(library.on_disk)
         for first in range(0, len(on_disk), _BATCH_SIZE):
             archived = await self._services.database.run(archived_of, on_disk[first : first + _BATCH_SIZE])
             for build_uuid, app_id in archived.items():

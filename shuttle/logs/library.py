@@ -1,7 +1,8 @@
 """Finds the log of a build: its spool on the local disk, or the archive in the object store."""
 
-from contextlib import suppress
 from pathlib import Path
+
+import structlog
 
 from shuttle.build import Build
 from shuttle.logs import LogReader
@@ -9,6 +10,8 @@ from shuttle.logs.archive import ArchivedLog, LogBlocks
 from shuttle.logs.spool import Spool, spool_error
 from shuttle.objects import ObjectStore
 from shuttle.objects.names import log_object
+
+log = structlog.get_logger()
 
 
 class LogLibrary:
@@ -94,12 +97,16 @@ class LogLibrary:
         return build_uuid in self._spools
 
     def forget(self, build_uuid: str) -> None:
-        """Remove the spool. Readers that have it open can read on."""
+        """Remove the spool. Readers that have it open can read on. What cannot be removed now is left for retention."""
         self._confirmed_bytes.pop(build_uuid, None)
         self._spools.pop(build_uuid, None)
         for path in (self._path(build_uuid), self._epoch_path(build_uuid)):
-            with suppress(FileNotFoundError, NotADirectoryError):  # the folder may be lost, too
+            try:
                 path.unlink()
+            except (FileNotFoundError, NotADirectoryError):  # the folder may be lost, too
+                pass
+            except OSError as error:
+                log.warning("a spool cannot be removed", build_uuid=build_uuid, error=str(error))
 
     def _epoch_path(self, build_uuid: str) -> Path:
         return self._folder / f"{build_uuid}.epoch"

@@ -1,6 +1,7 @@
 """Retention removes expired objects and records, and nothing else."""
 
 import asyncio
+import errno
 import os
 import time
 from dataclasses import replace
@@ -11,10 +12,11 @@ from typing import Any, cast
 
 import pytest
 from cryptography.fernet import Fernet
+from structlog.testing import capture_logs
 
 from shuttle.build import Ending, SourceFacts, State
 from shuttle.delivery import Outcome
-from shuttle.errors import ObjectStoreError, StoreError
+from shuttle.errors import LocalDiskError, ObjectStoreError, StoreError
 from shuttle.lifecycle import Services
 from shuttle.lifecycle.log_pieces import LogPieces
 from shuttle.lifecycle.owned_apps import OwnedApps
@@ -120,6 +122,24 @@ async def test_spool_is_not_removed_before_the_archive(one: OneBuild):
     assert spool.exists()
 
 
+async def test_a_spool_that_cannot_be_removed_keeps_nothing_else(parts_after_days, tmp_path: Path):
+    folder = next((tmp_path / "spool").glob("*.log"))
+    folder.unlink()
+    folder.mkdir()
+    with capture_logs() as logs:
+        assert await parts_after_days(11, SHUTTLE_KEEP_RECORDS_DAYS="10") == {"spool"}
+    assert [entry["event"] for entry in logs if entry["log_level"] == "warning"] == ["a spool cannot be removed"]
+
+
+async def test_a_spool_folder_that_cannot_be_read_fails_the_sweep(one: OneBuild, monkeypatch: pytest.MonkeyPatch):
+    def broken() -> list[str]:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(one.services.library, "on_disk", broken)
+    with pytest.raises(LocalDiskError):
+        await Retention(one.services).sweep()
+
+
 async def test_a_source_that_a_replica_made_for_an_agent_is_removed_once_the_owner_has_archived_the_log(one: OneBuild):
     """The agent's calls reach any replica, and only the owner of the build knows when it is over."""
     folder = one.services.settings.shuttle_data_dir / "sources"
@@ -203,7 +223,8 @@ async def test_unfinished_and_unarchived_builds_do_not_expire(one: OneBuild):
 
 async def test_failed_sweep_is_repeated(one: OneBuild, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("shuttle.lifecycle.retain._INTERVAL_SECONDS", 0.001)
-    retention, sweeps = Retention(one.services), [StoreError("Away."), ObjectStoreError("Away."), None]
+    retention = Retention(one.services)
+    sweeps = [StoreError("Away."), ObjectStoreError("Away."), RuntimeError("A bug."), None]
     done = asyncio.Event()
 
     async def sweep() -> None:
