@@ -4,13 +4,11 @@ import asyncio
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from functools import partial
 
 import structlog
 
 from shuttle.errors import ForeignJobError, StoreError, UnavailableError
 from shuttle.lifecycle import Services
-from shuttle.lifecycle.backoff import retry_database
 from shuttle.lifecycle.keep_running import keep_running
 from shuttle.metrics import count_end
 from shuttle.standing import Standing
@@ -31,6 +29,7 @@ _RETRY_SECONDS = 5.0
 # A transaction may take 2.5 s, and so may all transactions of a request together. Ending a build takes 2 ms on SQLite
 # and up to 7 ms on PostgreSQL; in a busy service with 1,000 waiting builds it took 50 ms.
 _ENDED_AT_ONCE = 10
+_STORE_PAUSE_SECONDS = 1.0
 # What is left after this time is ended in the background.
 _ENDING_SECONDS = 1.0
 
@@ -76,7 +75,24 @@ class AppCleanup:
         """End the builds that `delete_app` left, and those that another process or a lost answer left."""
         while True:
             some = await self._services.signals.take_to_end(_ENDED_AT_ONCE)
-            await retry_database(partial(_end, some, self._services))
+            try:
+                await _end(some, self._services)
+            except StoreError as error:
+                log.warning("stopped builds are ended one by one", error=error.message)
+                await self._end_each(some)
+
+    async def _end_each(self, build_uuids: Sequence[str]) -> None:
+        """End each by itself: all together may take longer than a transaction may, for example builds with platforms.
+
+        One that cannot be ended now goes behind the others.
+        """
+        for build_uuid in build_uuids:
+            try:
+                await _end([build_uuid], self._services)
+            except StoreError as error:
+                log.warning("a stopped build could not be ended yet", build_uuid=build_uuid, error=error.message)
+                self._services.signals.end_later([build_uuid])
+                await asyncio.sleep(_STORE_PAUSE_SECONDS)
 
     async def _remove_all_jobs(self) -> None:
         while True:

@@ -223,6 +223,30 @@ async def test_one_call_deletes_an_app_whose_builds_cannot_be_ended_in_time(
             assert (await shuttle.until(f"{app}/{number}"))["state"] == "stopped"
 
 
+async def test_builds_that_cannot_be_ended_together_are_ended_one_by_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Ten builds with 20 platforms are 210 ends: more than a transaction can make in the time that it has."""
+    monkeypatch.setattr("shuttle.lifecycle.delete._STORE_PAUSE_SECONDS", 0.01, raising=False)
+    monkeypatch.setattr("shuttle.lifecycle.backoff._DATABASE_PAUSE_SECONDS", 0.01)
+    app = "/shop-5f0c7b9a-3c1d-4e55-9d0a-2b8f6a1c7e10"
+    async with running_shuttle(tmp_path) as shuttle:
+        for number in range(3):
+            await shuttle.submit(f"{app}/{number}")
+        run, failures = shuttle.services.database.run, {(await shuttle.build(f"{app}/1"))["build_uuid"]: 1}
+
+        async def one_at_a_time(called: Any, *args: Any, **kwargs: Any) -> Any:
+            if called is stop_builds and (len(args[0]) > 1 or failures.pop(args[0][0], 0)):
+                raise StoreError("The database is too slow.")
+            return await run(called, *args, **kwargs)
+
+        monkeypatch.setattr(shuttle.services.database, "run", one_at_a_time)
+        assert (await shuttle.delete(app)).status == 200
+        for number in range(3):
+            assert (await shuttle.until(f"{app}/{number}", seconds=5))["state"] == "stopped"
+        assert failures == {}
+
+
 @pytest.mark.parametrize("restarted", [True, False])
 async def test_builds_of_a_deleted_app_end_although_nobody_was_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, restarted: bool
