@@ -85,7 +85,7 @@ class Worker:
         # Stopped builds that no task would end. A deleted app may have a thousand, so they are ended in batches.
         to_end = {owned.build.build_uuid for owned in work.builds if _is_to_end(owned)}
         to_end |= waiting.intersection(work.stopping)
-        self._services.signals.end_later(to_end)
+        self._services.signals.end_later([*work.stopped_records, *to_end])
         for owned in work.builds:
             if owned.build.build_uuid not in to_end:
                 self._begin_owned(owned)

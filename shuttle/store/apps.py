@@ -18,9 +18,10 @@ from shuttle.store.tx import Topic, Tx
 def mark_app_deleted(tx: Tx, app_id: str, standing: Standing) -> list[str]:
     """Mark the app as deleted, and its builds as stopped; returns the uuids of what `stop_builds` has to end.
 
-    These are open records first, then the builds in the order of their positions; none for an unknown app. Planned
-    automatic resumes of its builds are cancelled. For an anonymous caller only the older API's builds are stopped, no
-    resume is cancelled, and the app is not marked if it has builds of the new API.
+    These are open records first, then the builds in the order of their positions; none for an unknown app. The records
+    of a running build's platforms end together with that build. Planned automatic resumes of its builds are cancelled.
+    For an anonymous caller only the older API's builds are stopped, no resume is cancelled, and the app is not marked
+    if it has builds of the new API.
 
     Raises:
         TokenNeededError: see `permitted.check_app`.
@@ -29,22 +30,28 @@ def mark_app_deleted(tx: Tx, app_id: str, standing: Standing) -> list[str]:
     unfinished = [builds.c.serial_key == app_id, TO_RUN]
     if standing is Standing.ANONYMOUS:
         unfinished.append(builds.c.api == Api.LEGACY.value)
+    records = _whole_records(app_id) if standing is not Standing.ANONYMOUS else [sa.false()]
     # One statement for all: none begins because an earlier one ends, and none is forgotten if the process dies. The row
     # of the app comes later: transactions that assign slots lock rows in this order.
     stop = {"stop_requested_at": tx.now.at, "stop_cause": StopCause.STOPPED.value}
     unwant_resumes(tx, *unfinished)
-    tx.execute(builds.update().where(*unfinished, builds.c.stop_cause.is_(None)).values(stop))
+    for which in (records, unfinished):
+        tx.execute(builds.update().where(*which, builds.c.stop_cause.is_(None)).values(stop))
     if standing is not Standing.ANONYMOUS or not has_new_builds(tx, app_id):
         tx.execute(apps.update().where(apps.c.app_id == app_id).values(deleted_at=tx.now.at))
     tx.notify(Topic.DELETED_APPS)
     # Without `+ 0`, SQLite would read all builds in the order of their positions.
-    to_run = sa.select(builds.c.build_uuid).where(*unfinished).order_by(builds.c.position + 0)
-    uuids = list(tx.execute(to_run).scalars())
-    if standing is Standing.ANONYMOUS:
-        return uuids
-    cancel_resumes_of_app(tx, app_id)
-    records = sa.select(builds.c.build_uuid).where(OPEN_RECORDS, builds.c.app_id == app_id)
-    return [*tx.execute(records).scalars(), *uuids]
+    to_end = sa.select(builds.c.build_uuid).order_by(builds.c.position + 0)
+    if standing is not Standing.ANONYMOUS:
+        cancel_resumes_of_app(tx, app_id)
+    return [uuid for which in (records, unfinished) for uuid in tx.execute(to_end.where(*which)).scalars()]
+
+
+def _whole_records(app_id: str) -> list[sa.ColumnElement[bool]]:
+    """The open records of the app, except those of its running builds' platforms, whose branches still run."""
+    running = sa.select(builds.c.build_uuid).where(builds.c.serial_key == app_id, TO_RUN)
+    whole = builds.c.parent_uuid.is_(None) | builds.c.parent_uuid.not_in(running)
+    return [OPEN_RECORDS, builds.c.app_id == app_id, whole]
 
 
 def stop_builds(tx: Tx, build_uuids: Sequence[str]) -> list[Build]:

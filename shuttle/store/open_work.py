@@ -9,6 +9,7 @@ from shuttle.build import Build
 from shuttle.store.auto_resumes import WaitingResume, waiting_resumes
 from shuttle.store.builds import BUILD_ROWS, build_from
 from shuttle.store.ledger import builds_with_open_sinks
+from shuttle.store.record_ends import stopped_records
 from shuttle.store.tables import TO_RUN, apps, builds
 from shuttle.store.tx import Tx
 
@@ -28,13 +29,14 @@ class OpenWork(NamedTuple):
     """The open work; `builds` has those that the process does not know yet.
 
     The others have uuids: `no_longer_waiting` see the function, `stopping` of the builds whose stop is recorded,
-    `with_open_sinks` of those whose log has to be sent.
+    `with_open_sinks` of those whose log has to be sent, `stopped_records` of open records whose stop is recorded.
     """
 
     builds: Sequence[OwnedBuild]
     no_longer_waiting: Collection[str]
     stopping: Collection[str]
     with_open_sinks: Collection[str]
+    stopped_records: Collection[str]
     resumes: Sequence[WaitingResume]
 
 
@@ -48,6 +50,7 @@ def open_work(tx: Tx, running: Collection[str] = (), waiting: Collection[str] = 
         no_longer_waiting=no_longer_waiting(tx, waiting),
         stopping=_stopping(tx),
         with_open_sinks=builds_with_open_sinks(tx),
+        stopped_records=stopped_records(tx),
         resumes=waiting_resumes(tx),
     )
 

@@ -58,3 +58,9 @@ def abandoned_records(tx: Tx, idle_seconds: float, limit: int) -> list[str]:
     whole = builds.c.parent_uuid.is_(None) | builds.c.parent_uuid.not_in(_RUN_HERE)
     query = sa.select(builds.c.build_uuid).where(OPEN_RECORDS, builds.c.called_steady_at <= before, whole)
     return list(tx.execute(query.order_by(builds.c.position + 0).limit(limit)).scalars())
+
+
+def stopped_records(tx: Tx) -> list[str]:
+    """The uuids of open records whose stop is recorded, of all apps: a record needs no owner to end."""
+    query = sa.select(builds.c.build_uuid).where(OPEN_RECORDS, builds.c.stop_requested_at.is_not(None))
+    return list(tx.execute(query.order_by(builds.c.position + 0)).scalars())

@@ -5,10 +5,12 @@ from functools import partial
 
 import pytest
 
-from shuttle.build import Build, Ending, State
+from shuttle.build import STOP_ENDINGS, Build, Ending, State, StopCause
 from shuttle.errors import ConflictError
+from shuttle.standing import Standing
 from shuttle.store import Database
 from shuttle.store.accept import Accepted, AcceptRequest, record_all
+from shuttle.store.apps import mark_app_deleted, stop_builds
 from shuttle.store.builds import reread
 from shuttle.store.claims import Claim, NewClaim, claim_build, end_claim
 from shuttle.store.new_build import NewBuild, NewChild
@@ -104,3 +106,14 @@ async def test_record_of_a_platform_is_not_abandoned_while_its_build_waits(
 ):
     clock.forward(1000)
     assert await database.run(abandoned_records, 500, limit=10) == []
+
+
+async def test_records_of_running_platforms_of_a_deleted_app_end_with_their_build(database: Database, build: Build):
+    """Their branches still run: a stop of the record by itself is refused for that reason."""
+    await claimed(database, build, "aws")
+    to_end = await database.run(mark_app_deleted, build.app_id, Standing.CONTROLLER)
+    assert to_end == [build.build_uuid]
+    await database.run(stop_builds, to_end)
+    assert await records(database, build) == {"aws": (State.RUNNING, None), "gcp": (State.RECORDED, None)}
+    await database.run(finish_build, build.build_uuid, STOP_ENDINGS[StopCause.STOPPED])
+    assert {state for state, _ in (await records(database, build)).values()} == {State.FAILED}

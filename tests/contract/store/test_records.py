@@ -7,11 +7,13 @@ from typing import Any
 
 import pytest
 
-from shuttle.build import Build, Ending, State, project_id_of
+from shuttle.build import Build, Ending, State, StopCause, project_id_of
 from shuttle.errors import ConflictError
+from shuttle.standing import Standing
 from shuttle.store import Database, Tx
+from shuttle.store.apps import mark_app_deleted, stop_builds
 from shuttle.store.builds import page_of_builds
-from shuttle.store.open_work import open_builds
+from shuttle.store.open_work import open_builds, open_work
 from shuttle.store.record_ends import abandoned_records
 from shuttle.store.record_failures import FailureReport, end_record, failures_of, record_failure
 from shuttle.store.record_lists import BuildFilter, page_of_records
@@ -82,6 +84,21 @@ async def test_record_is_on_the_pages_whose_filter_it_passes(
     found = await database.run(page_of_records, which, skip=0, limit=2)
     assert [each.build_uuid for each in found] == [build.build_uuid] * has_it
     assert await database.run(page_of_records, which, skip=10**17, limit=2) == []
+
+
+async def test_the_stop_of_a_record_of_a_deleted_app_is_recorded_and_found_again(
+    database: Database, vault: Vault, build: Build
+):
+    """The process may be killed before it ends the records of an app that has hundreds."""
+    part = (await database.run(create_record, new_record(vault, 2, parent_uuid=build.build_uuid)))[0]
+    await database.run(create_record, new_record(vault, 3, app_id="other", job_name="job-of-other"))
+    to_end = await database.run(mark_app_deleted, "app", Standing.CONTROLLER)
+    assert to_end == [build.build_uuid, part.build_uuid]
+    stopped = [await database.run(known_build, build_uuid) for build_uuid in to_end]
+    assert [(each.stop_cause, each.state) for each in stopped] == [(StopCause.STOPPED, State.RUNNING)] * 2
+    assert (await database.run(open_work)).stopped_records == to_end
+    await database.run(stop_builds, to_end)
+    assert (await database.run(open_work)).stopped_records == []
 
 
 async def test_record_is_not_work_of_this_service(database: Database, vault: Vault, build: Build):

@@ -16,8 +16,10 @@ from shuttle.standing import Standing
 from shuttle.store.accept import record_all
 from shuttle.store.apps import mark_app_deleted, stop_builds
 from shuttle.store.open_work import open_work
+from shuttle.store.records import create_record
 from shuttle.store.transitions import finish_build, grant_slots, mark_archived, request_stop
 from shuttle.store.tx import Subscriptions
+from tests.contract.store.test_records import new_record
 from tests.support.inprocess import Shuttle, running_shuttle, script_request
 from tests.support.receivers import Receiver, answering, hanging
 
@@ -245,6 +247,16 @@ async def test_builds_that_cannot_be_ended_together_are_ended_one_by_one(
         for number in range(3):
             assert (await shuttle.until(f"{app}/{number}", seconds=5))["state"] == "stopped"
         assert failures == {}
+
+
+async def test_a_record_of_a_deleted_app_ends_although_the_process_that_recorded_its_stop_died(tmp_path: Path):
+    async with running_shuttle(tmp_path) as shuttle:
+        run, vault = shuttle.services.database.run, shuttle.services.vault
+        await run(create_record, new_record(vault, app_id="shop"))
+        assert (await shuttle.build("/shop/r1"))["state"] == "running"
+        await run(mark_app_deleted, "shop", Standing.CONTROLLER)
+    async with running_shuttle(tmp_path) as shuttle:
+        assert (await shuttle.until("/shop/r1", seconds=5))["state"] == "stopped"
 
 
 @pytest.mark.parametrize("restarted", [True, False])
