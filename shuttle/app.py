@@ -14,7 +14,6 @@ from aiohttp import ClientSession, TCPConnector
 from shuttle import __version__
 from shuttle.clock import Clock
 from shuttle.delivery.dispatch import Dispatcher
-from shuttle.errors import StoreError, StoreFaultError
 from shuttle.fetchers import source_fetchers
 from shuttle.jenkins.budget import PollBudget
 from shuttle.jenkins.client import JenkinsClient
@@ -29,6 +28,7 @@ from shuttle.lifecycle.keep_running import keep_running
 from shuttle.lifecycle.log_pieces import LogPieces
 from shuttle.lifecycle.membership import Membership
 from shuttle.lifecycle.owned_apps import OwnedApps
+from shuttle.lifecycle.patient_start import PatientStart
 from shuttle.lifecycle.peers import Peers
 from shuttle.lifecycle.reachability_probe import ReachabilityProbe
 from shuttle.lifecycle.retain import Retention
@@ -54,7 +54,7 @@ from shuttle.store.sealed import sealed_samples
 from shuttle.store.sqlite import SqliteDatabase
 from shuttle.store.stored_outbox import StoredOutbox
 from shuttle.store.stored_sinks import StoredSinks
-from shuttle.vault import open_vault
+from shuttle.vault import Vault, open_vault
 from shuttle.worker import Worker
 
 log = structlog.get_logger()
@@ -62,7 +62,6 @@ log = structlog.get_logger()
 _OUTGOING_CONNECTIONS = 4_096
 # For this time after the start, the rate of polls is doubled, because every running build has to be found again.
 _DOUBLE_RATE_SECONDS = 5.0
-_DATABASE_PAUSE_SECONDS = 1.0
 # The part of SHUTTLE_LEASE_SECONDS in which this process sends nothing any more, and others do not take its apps yet.
 _LEASE_MARGIN = 0.2
 # How many archives are checked at the same time: one for each CPU, from two to four. A hostile archive can take 1 GiB
@@ -97,10 +96,9 @@ async def shuttle_parts(
         clock = Clock()
         database = open_database(settings, clock)
         stack.push_async_callback(database.close)
-        await _migrate(database, settings, on_wait)
-        keys = [key.get_secret_value() for key in settings.shuttle_encryption_keys]
-        vault = open_vault(keys, settings.shuttle_data_dir, await database.run(sealed_samples))
-        await resume_steady_time(clock, database)
+        start = PatientStart(bool(settings.postgres_url), on_wait)
+        vault = await _migrated(database, settings, start)
+        await start.step(partial(resume_steady_time, clock, database))
         owned, lease = OwnedApps(), _lease(settings)
         controllers = _controllers(settings, lease)
         stack.push_async_callback(controllers.close)
@@ -170,7 +168,7 @@ async def shuttle_parts(
         stack.push_async_callback(work.aclose)
         work.push_async_callback(membership.leave)
         work.push_async_callback(sinks.close)
-        await membership.join()
+        await start.step(membership.join)
 
         look_for_work = partial(_look_for_work, worker, signals, dispatcher)
         loops: dict[str, Callable[[], Awaitable[None]]] = {
@@ -186,7 +184,8 @@ async def shuttle_parts(
         }
         if settings.postgres_url or len(controllers) > 1:
             loops["reachability"] = probe.run
-        await _start(work, worker, loops, settings)
+        _start_loops(work, worker, loops, settings)
+        await start.step(worker.start)
         yield Parts(services, worker, membership, work.aclose)
 
 
@@ -195,7 +194,7 @@ def _lease(settings: Settings) -> Lease:
     return Lease(settings.shuttle_lease_seconds * (1 - _LEASE_MARGIN) if settings.postgres_url else None)
 
 
-async def _start(
+def _start_loops(
     stack: AsyncExitStack, worker: Worker, loops: Mapping[str, Callable[[], Awaitable[None]]], settings: Settings
 ) -> None:
     grace_seconds = settings.shuttle_shutdown_seconds / 2
@@ -203,7 +202,6 @@ async def _start(
         task = asyncio.create_task(keep_running(name, loop), name=name)
         stack.push_async_callback(_end, task, grace_seconds)
     stack.push_async_callback(worker.close, grace_seconds)
-    await worker.start()
 
 
 async def _look_for_work(worker: Worker, signals: Signals, dispatcher: Dispatcher) -> None:
@@ -270,22 +268,13 @@ def open_database(settings: Settings, clock: Clock) -> Database:
     return SqliteDatabase(settings.database_path, clock)
 
 
-async def _migrate(database: Database, settings: Settings, on_wait: Callable[[str], None]) -> None:
-    """Migrate the database. If PostgreSQL is not available, wait for it, and call `on_wait` before each retry."""
-    while True:
-        try:
-            await database.migrate()
-        except StoreFaultError:
-            raise
-        except StoreError as error:
-            if not settings.postgres_url:
-                raise
-            log.warning("the start waits for the database", error=error.message)
-            on_wait(error.message)
-            await asyncio.sleep(_DATABASE_PAUSE_SECONDS)
-        else:
-            await database.run(refuse_while_filled)
-            return
+async def _migrated(database: Database, settings: Settings, start: PatientStart) -> Vault:
+    """Migrate the database; returns the vault whose keys fit it."""
+    await start.step(database.migrate)
+    await start.step(partial(database.run, refuse_while_filled))
+    sealed = await start.step(partial(database.run, sealed_samples))
+    keys = [key.get_secret_value() for key in settings.shuttle_encryption_keys]
+    return open_vault(keys, settings.shuttle_data_dir, sealed)
 
 
 def object_store(settings: Settings, *, cas_file: Path | None = None) -> ObjectStore:

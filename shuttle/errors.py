@@ -223,6 +223,10 @@ class StoreError(UnavailableError):
     code = "store_unavailable"
 
 
+class BeingFilledError(StoreError):
+    """`shuttle migrate` is filling the database: that may take hours, and nobody may serve from it meanwhile."""
+
+
 class OutcomeUnknownError(StoreError):
     """The database did not answer in time, so the transaction may have been committed, or may be committed later."""
 

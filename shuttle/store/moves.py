@@ -9,7 +9,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from shuttle.errors import MovedError, StoreError
+from shuttle.errors import BeingFilledError, MovedError
 from shuttle.store.tables import moves
 from shuttle.store.tx import Tx
 
@@ -49,9 +49,9 @@ def refuse_moved(connection: sa.Connection) -> None:
 
 
 def refuse_while_filled(tx: Tx) -> None:
-    """Raise StoreError if `shuttle migrate` is filling the database; else lock it out until the transaction ends."""
+    """Raise BeingFilledError if `shuttle migrate` fills the database; else lock it out until the transaction ends."""
     if tx.alone:
         return
     query = sa.select(sa.func.pg_try_advisory_xact_lock_shared(MOVE_LOCK))
     if not tx.connection.execute(query).scalar():
-        raise StoreError("`shuttle migrate` is moving another database into this one; start when it is done.")
+        raise BeingFilledError("`shuttle migrate` is moving another database into this one; start when it is done.")

@@ -26,7 +26,7 @@ class Replica:
 def raise_counter(tx: Tx, mine: Replica) -> list[Replica]:
     """Raise this process's counter; returns all replicas. A replica that was removed joins again with counter 0.
 
-    Raises StoreError if it would join while `shuttle migrate` fills the database.
+    Raises BeingFilledError if it would join while `shuttle migrate` fills the database.
     """
     raised = replicas.update().where(replicas.c.instance == mine.instance)
     raised = raised.values(counter=replicas.c.counter + 1, reach=mine.reach)
