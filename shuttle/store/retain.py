@@ -58,8 +58,8 @@ _NOT_NEEDED = (~_IS_RESUMED, ~_HAS_PARENT, ~_HAS_DELIVERIES, ~_HAS_OPEN_SINK, ~_
 def expired_builds(tx: Tx, what: Expiring, before: datetime, limit: int) -> list[str]:
     """Uuids of archived builds that ended before `before` and still have this part.
 
-    A record is kept as long as there is a record of its parent, or of a build that resumes it: both need its content. It
-    is also kept while its log or its statuses are due to receivers, and while its automatic resume is planned.
+    A record is kept as long as there is a record of its parent, or of a build that resumes it: both need its content.
+    It is also kept while its log or its statuses are due to receivers, and while its automatic resume is planned.
     """
     # "IS NOT NULL" tells SQLite that it may use the indexes of builds that still have their source or log.
     ended = (builds.c.finished_at.is_not(None), builds.c.finished_at < before)
