@@ -24,7 +24,7 @@ class PatientStart(NamedTuple):
     async def step(self, step: Callable[[], Awaitable[_Result]]) -> _Result:
         """Repeat the step until the database is available. Raises StoreError if it is no server, or if waiting is vain.
 
-        `shuttle migrate` may fill the database for hours, so the operator is told instead.
+        While `shuttle migrate` fills the database, which may take hours, the error is raised at once.
         """
         while True:
             try:
