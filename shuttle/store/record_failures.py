@@ -12,7 +12,7 @@ from shuttle.errors import ConflictError
 from shuttle.store.builds import reread
 from shuttle.store.prepared import Prepared
 from shuttle.store.record_states import EndedBuildError, lock_written
-from shuttle.store.records import begin_record, note_call
+from shuttle.store.records import begin_record
 from shuttle.store.tables import failures
 from shuttle.store.transitions import finish_build
 from shuttle.store.tx import Tx
@@ -78,7 +78,6 @@ def record_failure(tx: Tx, build_uuid: str, report: FailureReport) -> tuple[Buil
     if len(known) >= MAX_FAILURES:
         raise ConflictError(f"A build may have at most {MAX_FAILURES} failures.")
     build = begin_record(tx, build)
-    note_call(tx, build.build_uuid)
     row = FailureRow(
         position=len(known) + 1,
         state_code=code,

@@ -12,7 +12,7 @@ from shuttle.errors import InvalidRequestError, NotFoundError
 from shuttle.store.builds import lock_build
 from shuttle.store.prepared import Call, Prepared, fetch_together
 from shuttle.store.progress import INSERT_STATE, LAST_CODE, new_state
-from shuttle.store.records import begin_record, known_build, written_build
+from shuttle.store.records import begin_record, known_build, note_call, written_build
 from shuttle.store.state_codes import call_for_codes
 from shuttle.store.tables import builds, states
 from shuttle.store.transitions import finish_build
@@ -144,6 +144,7 @@ def record_state(tx: Tx, build_uuid: str, report: StateReport) -> tuple[str, Sta
     last, meaning = known.last, _meaning_of(build, known.codes, report)
     status = report.status or (report.name if report.code is None else None)
     if last is not None and _is_repeat(last, meaning.code, status, report):
+        note_call(tx, build.build_uuid)
         return build.build_uuid, last
     if build.state.final:
         raise EndedBuildError
@@ -205,12 +206,16 @@ def _locked(tx: Tx, build_uuid: str) -> _Locked | None:
 
 
 def lock_written(tx: Tx, build_uuid: str) -> Build:
-    """The build that a write goes to (see `written_build`), locked. Raises NotFoundError."""
+    """The build that a write goes to (see `written_build`), locked. Each write counts as a call about the record.
+
+    Raises NotFoundError.
+    """
     build = lock_build(tx, build_uuid)
-    if build is not None and not build.state.final:
-        return build
-    target = written_build(tx, build_uuid)
-    return lock_build(tx, target.build_uuid) or target
+    if build is None or build.state.final:
+        target = written_build(tx, build_uuid)
+        build = lock_build(tx, target.build_uuid) or target
+    note_call(tx, build.build_uuid)
+    return build
 
 
 def _is_repeat(last: StateRow, code: int, status: str | None, report: StateReport) -> bool:

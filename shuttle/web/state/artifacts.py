@@ -20,7 +20,6 @@ from shuttle.store.record_artifacts import (
     references_and_files,
 )
 from shuttle.store.record_states import EndedBuildError, lock_written
-from shuttle.store.records import note_call
 from shuttle.store.tx import Tx
 from shuttle.web import SERVICES
 from shuttle.web.description import Parameter, describe
@@ -95,7 +94,6 @@ def lock_writable(tx: Tx, build_uuid: str) -> Build:
     build = lock_written(tx, build_uuid)
     if build.state is State.SUCCEEDED:
         raise EndedBuildError
-    note_call(tx, build.build_uuid)
     return build
 
 
@@ -133,7 +131,6 @@ async def patch_artifact(request: web.Request) -> web.StreamResponse:
     def change(tx: Tx) -> tuple[Build, ArtifactRow]:
         written = lock_written(tx, build.build_uuid)
         row = known_artifact(tx, written.build_uuid, _key(request))
-        note_call(tx, written.build_uuid)
         return written, change_artifact(tx, written.build_uuid, row, _columns(row, given))
 
     written, row = await request.app[SERVICES].database.run(change)
@@ -156,7 +153,6 @@ async def delete_one(request: web.Request) -> web.StreamResponse:
 
     def delete(tx: Tx) -> None:
         written = lock_written(tx, build.build_uuid)
-        note_call(tx, written.build_uuid)
         delete_artifact(tx, written.build_uuid, known_artifact(tx, written.build_uuid, _key(request)))
 
     await request.app[SERVICES].database.run(delete)

@@ -16,7 +16,7 @@ from shuttle.store.projects import projects_of_apps, referred_project
 from shuttle.store.record_failures import end_record, failures_of
 from shuttle.store.record_lists import BuildFilter, page_of_records
 from shuttle.store.record_states import StateReport, lock_written, record_state, states_of
-from shuttle.store.records import add_fields, children_of, note_call
+from shuttle.store.records import add_fields, children_of
 from shuttle.store.references import Kind, references_of_labels
 from shuttle.store.tx import Tx
 from shuttle.web import SERVICES
@@ -173,7 +173,6 @@ def _change(tx: Tx, build_uuid: str, body: BuildChange) -> Build:
     given: dict[str, Any] = body.given()
     fields = {name: given[name] for name in _CHANGED if name in given}
     if fields:
-        note_call(tx, build.build_uuid)
         build = add_fields(tx, build, fields)
     status = None if body.status is None else body.status.strip().lower()
     text = body.status if status not in _STATUSES else None

@@ -378,6 +378,29 @@ async def test_each_write_about_an_artifact_postpones_when_the_record_counts_as_
     assert calls == sorted(set(calls))
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("POST", "/states", {"state": 10, "status": "in_progress"}),
+        ("POST", "/state", {"state_code": 10, "status": "in_progress"}),
+        ("PUT", "", {"status": "running"}),
+        ("PUT", "", {"current_state": 10}),
+    ],
+    ids=["states", "state", "status", "current state"],
+)
+async def test_call_that_changes_nothing_postpones_when_the_record_counts_as_abandoned(
+    state: Shuttle, name: str, method: str, path: str, body: dict[str, Any]
+):
+    """Before, a record whose CI system only repeated its state ended as `record_abandoned` after a week."""
+    uuid = await new_build(state, name)
+    await post(state, f"/{uuid}/states", {"state": 10, "status": "in_progress"})
+    newest = sa.select(builds.c.called_steady_at).where(builds.c.build_uuid == uuid)
+    before = await state.services.database.run(lambda tx: tx.execute(newest).scalar_one())
+    assert (await state.ask(method, f"{BUILDS}/{uuid}{path}", json=body)).status in {200, 201}
+    assert await state.services.database.run(lambda tx: tx.execute(newest).scalar_one()) > before
+    assert len((await state.get(f"{BUILDS}/{uuid}/states")).json) == 1
+
+
 async def test_sensitive_variable_is_shown_only_to_those_who_may_read_it(state: Shuttle, name: str):
     uuid = await new_build(state, name)
     body = {"variable_key": "KEY", "variable_value": "s3cret-value", "is_sensitive": True}
