@@ -12,7 +12,7 @@ from shuttle.errors import ConflictError
 from shuttle.store.builds import reread
 from shuttle.store.prepared import Prepared
 from shuttle.store.record_states import EndedBuildError, lock_written
-from shuttle.store.records import begin_record
+from shuttle.store.records import begin_record, ended_before
 from shuttle.store.tables import failures
 from shuttle.store.transitions import finish_build
 from shuttle.store.tx import Tx
@@ -69,18 +69,20 @@ def record_failure(tx: Tx, build_uuid: str, report: FailureReport) -> tuple[Buil
         ConflictError: it has too many failures.
     """
     build = lock_written(tx, build_uuid)
-    code = build.state_code if report.code in {None, -1} else report.code
-    known = failures_of(tx, build.build_uuid)
-    if known and _is_repeat(known[-1], code, report):
-        return build, known[-1]
+    earlier = ended_before(tx, build_uuid, build)
+    for recorded in (build,) if earlier is None else (earlier, build):
+        repeated = _repeated(tx, recorded, report)
+        if repeated is not None:
+            return recorded, repeated
     if build.state.final:
         raise EndedBuildError
+    known = failures_of(tx, build.build_uuid)
     if len(known) >= MAX_FAILURES:
         raise ConflictError(f"A build may have at most {MAX_FAILURES} failures.")
     build = begin_record(tx, build)
     row = FailureRow(
         position=len(known) + 1,
-        state_code=code,
+        state_code=_code_of(build, report),
         kind=report.kind,
         message=report.message,
         component=report.component,
@@ -97,6 +99,17 @@ def record_failure(tx: Tx, build_uuid: str, report: FailureReport) -> tuple[Buil
     return reread(tx, build), row
 
 
+def _repeated(tx: Tx, build: Build, report: FailureReport) -> FailureRow | None:
+    """The failure that equals the report: the last one, or any one of a build that has ended."""
+    known = failures_of(tx, build.build_uuid)
+    rows, code = known if build.state.final else known[-1:], _code_of(build, report)
+    return next((row for row in rows if _is_repeat(row, code, report)), None)
+
+
+def _code_of(build: Build, report: FailureReport) -> int | None:
+    return build.state_code if report.code in {None, -1} else report.code
+
+
 def _is_repeat(last: FailureRow, code: int | None, report: FailureReport) -> bool:
     reported = (code, report.kind, report.message, report.component, report.retryable, report.retry_attempt)
     known = (last.state_code, last.kind, last.message, last.component, last.retryable, last.retry_attempt)
@@ -105,6 +118,12 @@ def _is_repeat(last: FailureRow, code: int | None, report: FailureReport) -> boo
 
 def _columns(row: FailureRow) -> dict[str, Any]:
     return {name: getattr(row, name) for name in FailureRow.__dataclass_fields__}
+
+
+def repeated_end(tx: Tx, build_uuid: str, written: Build, ending: Ending) -> Build | None:
+    """The build with this uuid, if it has ended so and the report may repeat that; see `ended_before`."""
+    earlier = ended_before(tx, build_uuid, written)
+    return earlier if earlier is not None and earlier.state is ending.state else None
 
 
 def end_record(tx: Tx, build_uuid: str, ending: Ending) -> Build:
@@ -116,6 +135,9 @@ def end_record(tx: Tx, build_uuid: str, ending: Ending) -> Build:
         NotFoundError: there is no such build. EndedBuildError: it has ended in another way.
     """
     build = lock_written(tx, build_uuid)
+    ended = repeated_end(tx, build_uuid, build, ending)
+    if ended is not None:
+        return ended
     if build.state.final:
         if build.state is not ending.state:
             raise EndedBuildError

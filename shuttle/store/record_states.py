@@ -142,7 +142,11 @@ def record_state(tx: Tx, build_uuid: str, report: StateReport) -> tuple[str, Sta
     build = _lock(tx, build_uuid)
     known = _known(tx, build)
     last, meaning = known.last, _meaning_of(build, known.codes, report)
-    status = report.status or (report.name if report.code is None else None)
+    status = _status_of(report)
+    if meaning.ending is not None and build.state is State.RECORDED and build.build_uuid != build_uuid:
+        repeated = _repeated_end(tx, build_uuid, known.codes, report)
+        if repeated is not None:
+            return build_uuid, repeated
     if last is not None and _is_repeat(last, meaning.code, status, report):
         note_call(tx, build.build_uuid)
         return build.build_uuid, last
@@ -161,6 +165,19 @@ def record_state(tx: Tx, build_uuid: str, report: StateReport) -> tuple[str, Sta
         return build.build_uuid, row
     finish_build(tx, build.build_uuid, meaning.ending)
     return build.build_uuid, row._replace(ended_at=tx.now.at)
+
+
+def _repeated_end(tx: Tx, build_uuid: str, codes: _Codes, report: StateReport) -> StateRow | None:
+    """The last state of the build with this uuid, if the report equals it; see `records.ended_before`."""
+    build = _locked(tx, build_uuid)
+    if build is None:
+        return None
+    last, meaning = _known(tx, build).last, _meaning_of(build, codes, report)
+    return last if last is not None and _is_repeat(last, meaning.code, _status_of(report), report) else None
+
+
+def _status_of(report: StateReport) -> str | None:
+    return report.status or (report.name if report.code is None else None)
 
 
 def _close(tx: Tx, build_uuid: str, last: StateRow, report: StateReport) -> StateRow:

@@ -184,6 +184,16 @@ def written_build(tx: Tx, build_uuid: str) -> Build:
     return build
 
 
+def ended_before(tx: Tx, build_uuid: str, written: Build) -> Build | None:
+    """The build with this uuid, if writes to it go to `written`, which does not run.
+
+    What does not run cannot fail: so a report of an end may repeat the one that ended the named build.
+    """
+    if written.build_uuid == build_uuid or written.state is State.RUNNING:
+        return None
+    return find_build(tx, build_uuid)
+
+
 def begin_record(tx: Tx, build: Build) -> Build:
     """recorded → running, for a record that its CI system begins to run."""
     if build.api is Api.RECORD and build.state is State.RECORDED:

@@ -13,10 +13,10 @@ from shuttle.lifecycle.create_record import RecordRequest, accept_record
 from shuttle.store.auto_resumes import planned_resume
 from shuttle.store.builds import reread
 from shuttle.store.projects import projects_of_apps, referred_project
-from shuttle.store.record_failures import end_record, failures_of
+from shuttle.store.record_failures import end_record, failures_of, repeated_end
 from shuttle.store.record_lists import BuildFilter, page_of_records
 from shuttle.store.record_states import StateReport, lock_written, record_state, states_of
-from shuttle.store.records import add_fields, children_of
+from shuttle.store.records import add_fields, children_of, known_build
 from shuttle.store.references import Kind, references_of_labels
 from shuttle.store.tx import Tx
 from shuttle.web import SERVICES
@@ -170,18 +170,23 @@ async def put_build(request: web.Request) -> web.StreamResponse:
 
 def _change(tx: Tx, build_uuid: str, body: BuildChange) -> Build:
     build = lock_written(tx, build_uuid)
+    status = None if body.status is None else body.status.strip().lower()
+    ending = None if status not in _STATUSES else _ending(_STATUSES[status], body)
+    ended = None if ending is None else repeated_end(tx, build_uuid, build, ending)
+    if ended is not None:
+        return ended
     given: dict[str, Any] = body.given()
     fields = {name: given[name] for name in _CHANGED if name in given}
     if fields:
         build = add_fields(tx, build, fields)
-    status = None if body.status is None else body.status.strip().lower()
     text = body.status if status not in _STATUSES else None
     names_state = text is not None and status not in _CONTINUES
     if body.current_state is not None and (names_state or body.current_state != build.state_code):
         report = StateReport(code=body.current_state, status=text, message=body.message, final=status not in _STATUSES)
-        record_state(tx, build.build_uuid, report)
-    if status in _STATUSES:
-        return end_record(tx, build.build_uuid, _ending(_STATUSES[status], body))
+        written_uuid, _ = record_state(tx, build_uuid, report)
+        build = known_build(tx, written_uuid)
+    if ending is not None:
+        return end_record(tx, build.build_uuid, ending)
     if status is not None and status not in _CONTINUES and body.current_state is None:
         raise InvalidRequestError("Write the status as running, completed or failed.", field="status")
     return reread(tx, build)

@@ -89,6 +89,19 @@ async def test_resume_makes_one_pending_successor_that_the_ci_system_moves(state
     assert (await state.get(f"{BUILDS}/{uuid}/resume/{first['id']}/")).json == listed[0]
 
 
+@pytest.mark.parametrize("body", [{"status": "failed"}, {"status": "failed", "current_state": 40, "ami_id": "ami-1"}])
+async def test_repeated_put_that_ended_a_build_leaves_its_pending_successor_alone(
+    state: Shuttle, name: str, body: dict[str, Any]
+):
+    uuid = (await post(state, "", {"build_number": name}))["id"]
+    first = await state.ask("PUT", f"{BUILDS}/{uuid}", json=body)
+    successor = (await post(state, f"/{uuid}/resume", {"resume_from_state": 10}))["id"]
+    again = await state.ask("PUT", f"{BUILDS}/{uuid}", json=body)
+    assert (again.status, again.json["id"], again.json["status"]) == (200, uuid, first.json["status"])
+    shown = (await state.get(f"{BUILDS}/{successor}")).json
+    assert (shown["status"], shown["ami_id"]) == ("pending", None)
+
+
 async def test_build_that_resumes_another_one_also_leaves_what_that_one_left(state: Shuttle, name: str):
     """Before, the resume of a resumed build lacked the artifacts and variables of the states that were done."""
     old = await failed_build(state, name)
