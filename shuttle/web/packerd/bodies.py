@@ -11,6 +11,7 @@ from shuttle.request import MAX_JSON_BYTES, decode_json
 from shuttle.web.body import json_body
 from shuttle.web.packerd.errors import Number, UnknownError, WrongShapeError
 from shuttle.web.packerd.models import NewBuildrequest
+from shuttle.web.storable import is_storable
 
 _ID_CHARACTERS = 36
 _STAGE_CHARACTERS = 64
@@ -60,8 +61,14 @@ def _wrong_shape(error: ValidationError) -> WrongShapeError:
 
 
 def id_in(request: web.Request) -> str:
-    """The id of a request in the path. Raises WrongShapeError for one of another length."""
-    return _of_length(request, "id", _ID_CHARACTERS, _ID_CHARACTERS).lower()
+    """The id of a request in the path.
+
+    Raises WrongShapeError for one of another length, or UnknownError for one that no database can store.
+    """
+    text = _of_length(request, "id", _ID_CHARACTERS, _ID_CHARACTERS)
+    if not is_storable(text):
+        raise UnknownError
+    return text.lower()
 
 
 def run_in(request: web.Request) -> int:
