@@ -17,11 +17,12 @@ from shuttle.errors import SettingsError
 from shuttle.store.prepared import TRANSACTION_ID
 
 # One message to the server instead of four. With these limits, a frozen process of this service blocks others for a few
-# seconds only. No statement of the service takes that long.
+# seconds only. No statement of the service takes that long. The driver converts instants from and to the time zone of
+# the session: in another one than UTC those at the ends of year 1 or 9999 have no date in Python.
 TRANSACTION = (
     "BEGIN ISOLATION LEVEL READ COMMITTED;"
     " SET LOCAL statement_timeout = '4s'; SET LOCAL lock_timeout = '2s';"
-    " SET LOCAL idle_in_transaction_session_timeout = '5s'"
+    " SET LOCAL idle_in_transaction_session_timeout = '5s'; SET LOCAL timezone = 'UTC'"
 )
 _PARAMETERS = {
     "connect_timeout": 2,
