@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from shuttle.build import Build
 from shuttle.errors import ConflictError, InvalidRequestError, NotFoundError
 from shuttle.request import UUID
+from shuttle.store.record_sizes import check_size
 from shuttle.store.tables import artifacts
 from shuttle.store.tx import Tx
 
@@ -66,7 +67,8 @@ def add_reference(tx: Tx, build: Build, new: NewReference) -> tuple[ArtifactRow,
     The caller has locked the build.
 
     Raises:
-        InvalidRequestError: the build has another artifact of that name. ConflictError: it has too many.
+        InvalidRequestError: the build has another artifact of that name.
+        ConflictError: it has too many, or their references are too large.
     """
     code = new.state_code if new.state_code is not None else build.state_code or 0
     known = _equal_one(tx, build.build_uuid, new, code)
@@ -76,6 +78,7 @@ def add_reference(tx: Tx, build: Build, new: NewReference) -> tuple[ArtifactRow,
     _take_name(tx, build.build_uuid, name)
     if _count_of_others(tx, build.build_uuid, name) >= MAX_OF_RECORD:
         raise ConflictError(f"A build may have at most {MAX_OF_RECORD} artifacts, deleted ones included.")
+    check_size(tx, artifacts, build.build_uuid, {"reference": new.reference}, artifacts.c.name != name)
     values = {
         "build_uuid": build.build_uuid,
         "name": name,
@@ -226,13 +229,19 @@ def _of_id(tx: Tx, build_uuid: str, artifact_id: str) -> ArtifactRow | None:
 
 
 def change_artifact(tx: Tx, build_uuid: str, row: ArtifactRow, values: Mapping[str, Any]) -> ArtifactRow:
-    """Change columns of the artifact; raises InvalidRequestError if its name cannot be changed to the given one."""
+    """Change columns of the artifact.
+
+    Raises:
+        InvalidRequestError: its name cannot be changed to the given one.
+        ConflictError: the references of the build would be too large.
+    """
     same = (artifacts.c.build_uuid == build_uuid, artifacts.c.name == row.name)
     name = values.get("name", row.name)
     if name != row.name:
         if row.reference is None:
             raise InvalidRequestError("An uploaded file keeps its name.")
         _take_name(tx, build_uuid, name)
+    check_size(tx, artifacts, build_uuid, values, artifacts.c.name != row.name)
     changed = {**values, "artifact_id": row.artifact_id, "updated_at": tx.now.at}
     return _row(tx.execute(artifacts.update().where(*same).values(changed).returning(artifacts)).one())
 

@@ -11,6 +11,7 @@ from shuttle.build import Api, Build, Ending, State
 from shuttle.errors import ConflictError
 from shuttle.store.builds import reread
 from shuttle.store.prepared import Prepared
+from shuttle.store.record_sizes import check_size
 from shuttle.store.record_states import EndedBuildError, lock_written
 from shuttle.store.records import begin_record, ended_before
 from shuttle.store.tables import failures
@@ -66,7 +67,7 @@ def record_failure(tx: Tx, build_uuid: str, report: FailureReport) -> tuple[Buil
 
     Raises:
         NotFoundError: there is no such build. EndedBuildError: it has ended.
-        ConflictError: it has too many failures.
+        ConflictError: it has too many failures, or too large ones.
     """
     build = lock_written(tx, build_uuid)
     earlier = ended_before(tx, build_uuid, build)
@@ -79,6 +80,7 @@ def record_failure(tx: Tx, build_uuid: str, report: FailureReport) -> tuple[Buil
     known = failures_of(tx, build.build_uuid)
     if len(known) >= MAX_FAILURES:
         raise ConflictError(f"A build may have at most {MAX_FAILURES} failures.")
+    check_size(tx, failures, build.build_uuid, {"details": report.details or None, "message": report.message})
     build = begin_record(tx, build)
     row = FailureRow(
         position=len(known) + 1,

@@ -12,6 +12,7 @@ from shuttle.errors import InvalidRequestError, NotFoundError
 from shuttle.store.builds import lock_build
 from shuttle.store.prepared import Call, Prepared, fetch_together
 from shuttle.store.progress import INSERT_STATE, LAST_CODE, new_state
+from shuttle.store.record_sizes import FEW_STATES, check_size
 from shuttle.store.records import begin_record, known_build, note_call, written_build
 from shuttle.store.state_codes import call_for_codes
 from shuttle.store.tables import builds, states
@@ -137,7 +138,7 @@ def record_state(tx: Tx, build_uuid: str, report: StateReport) -> tuple[str, Sta
 
     Raises:
         NotFoundError: there is no such build. EndedBuildError: it has ended.
-        ConflictError: it has too many states.
+        ConflictError: it has too many states, or too large ones.
     """
     build = _lock(tx, build_uuid)
     known = _known(tx, build)
@@ -152,6 +153,9 @@ def record_state(tx: Tx, build_uuid: str, report: StateReport) -> tuple[str, Sta
         return build.build_uuid, last
     if build.state.final:
         raise EndedBuildError
+    if (known.newest or 0) >= FEW_STATES:
+        new = {"details": report.details or None, "message": report.message, "status": status}
+        check_size(tx, states, build.build_uuid, new)
     if build.api is Api.RECORD and build.state is State.RECORDED:
         begin_record(tx, known_build(tx, build.build_uuid))
     writes = list[Call]()
@@ -223,10 +227,7 @@ def _locked(tx: Tx, build_uuid: str) -> _Locked | None:
 
 
 def lock_written(tx: Tx, build_uuid: str) -> Build:
-    """The build that a write goes to (see `written_build`), locked. Each write counts as a call about the record.
-
-    Raises NotFoundError.
-    """
+    """The build that a write goes to (see `written_build`), locked; this counts as a call. Raises NotFoundError."""
     build = lock_build(tx, build_uuid)
     if build is None or build.state.final:
         target = written_build(tx, build_uuid)

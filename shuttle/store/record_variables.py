@@ -8,6 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from shuttle.errors import ConflictError, NotFoundError
+from shuttle.store.record_sizes import check_size
 from shuttle.store.tables import variables
 from shuttle.store.tx import Tx
 
@@ -42,7 +43,8 @@ def put_variable(
 ) -> bool:
     """Set the variable, or change only these columns of it; returns whether it is new.
 
-    A sensitive variable stays sensitive. The caller has locked the build.
+    A sensitive variable stays sensitive. The caller has locked the build. Raises ConflictError if the variables of the
+    build would be too large.
     """
     known = find_variable(tx, build_uuid, name)
     row = dict(values)
@@ -50,6 +52,7 @@ def put_variable(
         plain = row.get("value", known.value if known is not None else "")
         unchanged = known is not None and known.sealed is not None and "value" not in row
         row |= {"value": ""} | ({} if unchanged else {"sealed": seal(plain.encode())})
+    check_size(tx, variables, build_uuid, row, variables.c.name != name)
     row["updated_at"] = tx.now.at
     if known is not None:
         same = (variables.c.build_uuid == build_uuid, variables.c.name == name)
