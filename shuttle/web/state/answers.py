@@ -6,7 +6,7 @@ from aiohttp import web
 from pydantic import BaseModel
 from pydantic_core import PydanticSerializationError
 
-from shuttle.web.answers import header_list, json_answer
+from shuttle.web.answers import ascii_json, header_list
 from shuttle.web.description import Reply
 from shuttle.web.state.bodies import IGNORED
 
@@ -18,11 +18,15 @@ def answer(request: web.Request, body: BaseModel, *, status: int = 200) -> web.R
     """The body as JSON; a header names the fields of the request that were ignored."""
     ignored = request.get(IGNORED)
     headers = {"Shuttle-Ignored-Fields": header_list(ignored)} if ignored else None
+    return web.Response(text=json_text(body), status=status, content_type="application/json", headers=headers)
+
+
+def json_text(body: BaseModel) -> str:
+    """The body as JSON in ASCII."""
     try:
-        text = body.model_dump_json(ensure_ascii=True)
-    except PydanticSerializationError:  # metadata has lone surrogates
-        return json_answer(body, status=status, headers=headers)
-    return web.Response(text=text, status=status, content_type="application/json", headers=headers)
+        return body.model_dump_json(ensure_ascii=True)
+    except PydanticSerializationError:  # metadata has lone surrogates, which only `json` can escape
+        return ascii_json(body)
 
 
 def created(request: web.Request, body: BaseModel, *, is_new: bool) -> web.Response:

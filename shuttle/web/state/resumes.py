@@ -30,7 +30,7 @@ from shuttle.store.tx import Tx
 from shuttle.web import ACCEPTANCE, SERVICES, STANDING, WORKER
 from shuttle.web.description import ACCEPT_ERRORS, describe
 from shuttle.web.state.access import STATE_BUILD
-from shuttle.web.state.answers import IGNORED_HEADERS, answer, created, created_replies
+from shuttle.web.state.answers import IGNORED_HEADERS, answer, created, created_replies, json_text
 from shuttle.web.state.artifacts import artifact_entry
 from shuttle.web.state.bodies import IGNORED, SHAPE_ERRORS, read_shape
 from shuttle.web.state.builds_named import build_in
@@ -159,7 +159,7 @@ def _trigger(body: NewResumeBody, services: Services) -> Trigger:
 
 def _call_body(successor: Build) -> bytes:
     """What the CI system gets: the request, as this API answers it."""
-    return resume_entry(successor, (), None).model_dump_json().encode()
+    return json_text(resume_entry(successor, (), None)).encode()
 
 
 @describe(ResumeEntries, errors=(ForbiddenError, NotFoundError, StoreError))

@@ -74,6 +74,15 @@ async def test_the_ci_system_is_called_once_with_the_request(fast: Shuttle, name
     assert SECRET not in f"{read}{logs}"
 
 
+async def test_call_has_characters_that_are_none(fast: Shuttle, name: str):
+    """Before, the request to resume the build got 500."""
+    async with Receiver(answering(200)) as receiver:
+        body = config(receiver.url) | {"metadata": {"x": "\ud800"}}
+        request = await post(fast, f"/{await failed_build(fast, name)}/resume", body)
+        await until_shown(fast, request, orchestration_status="triggered")
+        assert json.loads((await receiver.exchange(0)).body)["metadata"] == {"x": "\ud800"}
+
+
 async def test_the_receivers_of_statuses_are_not_called_and_the_trigger_gets_no_statuses(fast: Shuttle, name: str):
     async with Receiver(answering(200)) as trigger, Receiver(answering(200)) as statuses:
         metadata = {"webhooks": {"status": statuses.url}}
