@@ -9,6 +9,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from shuttle.build import Api, Build, State, Status, project_id_of
 from shuttle.errors import ConflictError, NotFoundError
+from shuttle.store.build_numbers import free_number
 from shuttle.store.builds import find_build, find_builds, lock_build, reread
 from shuttle.store.new_build import NewEndpoint
 from shuttle.store.outbox import emit_event
@@ -103,8 +104,7 @@ def _check_parent(tx: Tx, new: NewRecord) -> None:
 
 
 def _next_number(tx: Tx, app_id: str, number: int) -> str:
-    while find_builds(tx, app_id, str(number)):
-        number += 1
+    number = free_number(tx, app_id, number)
     tx.execute(apps.update().where(apps.c.app_id == app_id).values(next_number=number + 1))
     return str(number)
 
