@@ -48,8 +48,10 @@ def runs_of(tx: Tx, request_id: str) -> list[RecordedRun]:
 
 
 def newest_requests(tx: Tx, limit: int) -> list[str]:
-    """The ids of the newest requests, the oldest of them first."""
-    query = sa.select(packer_runs.c.request_id).where(packer_runs.c.run == 0)
+    """The ids of the newest requests, the oldest of them first; each has the place of the first run that is kept."""
+    earlier = packer_runs.alias()
+    has_earlier = sa.exists().where(earlier.c.request_id == packer_runs.c.request_id, earlier.c.run < packer_runs.c.run)
+    query = sa.select(packer_runs.c.request_id).where(~has_earlier)
     newest = tx.execute(query.order_by(packer_runs.c.position.desc()).limit(limit)).scalars()
     return list(newest)[::-1]
 

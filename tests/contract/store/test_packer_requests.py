@@ -38,6 +38,17 @@ async def test_runs_are_found_by_their_request_until_their_records_are_dropped(d
     assert found is not None
     assert (found[0].fields, found[1].build_uuid) == ({"giturl": "http://h/x.git"}, again)
     assert await database.run(build_of_run, FIRST, 2) is None
-    await database.run(drop_record, first)
-    assert [each.run for each in await database.run(runs_of, FIRST)] == [1]
+
+
+async def test_request_is_listed_until_the_record_of_its_last_run_is_dropped(database: Database, vault: Vault):
+    """Before, it was missing from the list once the record of its first run was dropped."""
+    runs = [await record(database, vault, FIRST, run) for run in range(2)]
+    await record(database, vault, SECOND, 0)
+    runs.append(await record(database, vault, FIRST, 2))
+    for left in (2, 1):
+        await database.run(drop_record, runs.pop(0))
+        assert len(await database.run(runs_of, FIRST)) == left
+        listed = await database.run(newest_requests, 10)
+        assert listed == ([FIRST, SECOND] if left == 2 else [SECOND, FIRST])
+    await database.run(drop_record, runs.pop())
     assert await database.run(newest_requests, 10) == [SECOND]
