@@ -5,7 +5,7 @@ from collections.abc import Callable
 from aiohttp import web
 
 from shuttle.build import Build
-from shuttle.errors import ForbiddenError, NotFoundError
+from shuttle.errors import ForbiddenError, InvalidRequestError, NotFoundError
 from shuttle.lifecycle.create_record import build_id_of
 from shuttle.request import UUID
 from shuttle.store.builds import find_newest
@@ -77,4 +77,8 @@ def _find(tx: Tx, key: str) -> Build:
 
 
 def _of_number(tx: Tx, app_id: str, number: str) -> Build | None:
-    return find_newest(tx, app_id, build_id_of(number)) or find_newest(tx, app_id, number)
+    try:
+        found = find_newest(tx, app_id, build_id_of(number))
+    except InvalidRequestError:  # no record can have this number, but the escaped form of an id may be too long for one
+        found = None
+    return found or find_newest(tx, app_id, number)

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict
 from shuttle.lifecycle.state_token import state_token
 from shuttle.store.tables import builds
 from tests.contract.state.conftest import CONTROLLER, READER
-from tests.support.inprocess import Shuttle
+from tests.support.inprocess import Shuttle, script_request
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -441,6 +441,20 @@ async def test_dashboard_counts(state: Shuttle, name: str):
     recent = (await state.get("/-/state/dashboard/recent?limit=1")).json
     assert [each["id"] for each in recent] == [uuid]
     assert (await state.get(f"/-/state/dashboard/platform/{recent[0]['platform_id']}")).json[0]["id"] == uuid
+
+
+@pytest.mark.parametrize("number", ["", "x" * 129, "%2F" * 50], ids=["empty", "long", "escaped"])
+async def test_number_that_no_build_has_is_unknown(state: Shuttle, number: str):
+    """Before, it was a 400 if no record can have it."""
+    assert (await state.get(f"{BUILDS}/default%2F{quote(number, safe='')}")).status == 404
+
+
+async def test_build_is_found_by_an_id_that_is_too_long_with_escapes(state: Shuttle, name: str):
+    build_id = f"{'x' * 100}%{'y' * 27}"
+    path = f"/{name}/{quote(build_id)}"
+    assert (await state.post(path, script_request(), headers=BEARER)).status == 200
+    found = await state.get(f"{BUILDS}/{quote(f'{name}/{build_id}', safe='')}")
+    assert (found.status, found.json["app_id"]) == (200, name)
 
 
 async def test_state_token_opens_its_build_and_its_children_only(state: Shuttle, name: str):
