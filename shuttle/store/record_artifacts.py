@@ -200,7 +200,7 @@ def references_and_files(tx: Tx, build_uuid: str, which: ArtifactFilter | None =
 def _passes(row: ArtifactRow, which: ArtifactFilter) -> bool:
     kind = "file" if row.reference is None else row.reference["artifact_type"]
     wanted = (
-        (which.state_code, row.state_code),
+        (which.state_code, row.state_code or 0),  # as it is shown
         (which.kind, kind),
         (which.resumable, row.resumable),
         (which.final, row.final),

@@ -9,15 +9,30 @@ import pytest
 from shuttle.build import Build
 from shuttle.errors import ConflictError
 from shuttle.store import Database, Tx, record_artifacts
-from shuttle.store.agent import ArtifactLimits
+from shuttle.store.agent import ArtifactLimits, record_artifact
 from shuttle.store.builds import Artifact
-from shuttle.store.record_artifacts import ArtifactRow, NewReference, add_reference, references_and_files
+from shuttle.store.record_artifacts import (
+    ArtifactFilter,
+    ArtifactRow,
+    NewReference,
+    add_reference,
+    references_and_files,
+)
 from shuttle.store.record_files import record_file
 from shuttle.store.record_states import lock_written
 from shuttle.store.records import create_record
 from shuttle.vault import Vault
 from tests.contract.store.test_races import overlapping
 from tests.contract.store.test_records import new_record
+
+
+async def test_file_of_an_agent_has_the_state_0_in_lists(database: Database, build: Build):
+    """Before, it was shown with the state 0, and left out of the list of that state."""
+    file = Artifact("disk", 7, "", "text/plain")
+    await database.run(record_artifact, build.build_uuid, file, ArtifactLimits(10, 10))
+    for code, names in ((0, ["disk"]), (1, [])):
+        rows = await database.run(references_and_files, build.build_uuid, ArtifactFilter(state_code=code))
+        assert [row.name for row in rows] == names
 
 
 @pytest.fixture
