@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from shuttle.build import FINAL, Build, State
 from shuttle.store.builds import build_from, has_state, newest_positions, whole_builds
 from shuttle.store.prepared import Prepared
+from shuttle.store.references import UNSPECIFIED
 from shuttle.store.tables import PLATFORM_LABEL, builds
 from shuttle.store.tx import Tx
 
@@ -40,14 +41,19 @@ class Counts(NamedTuple):
 
 def page_of_records(tx: Tx, which: BuildFilter, *, skip: int, limit: int) -> list[Build]:
     """The builds, the newest first."""
-    query = _page(which.status, of_app=which.app_id is not None, of_platform=which.platform is not None)
+    query = _page(
+        which.status,
+        of_app=which.app_id is not None,
+        of_platform=which.platform is not None,
+        unspecified=which.platform == UNSPECIFIED,
+    )
     given = {name: value for name, value in which._asdict().items() if value is not None and name != "status"}
     values = {**given, "skip": skip, "limit": limit, "read": skip + limit}
     return [build_from(row) for row in query.fetch_wide(tx, values)]
 
 
 @cache
-def _page(status: str | None, *, of_app: bool, of_platform: bool) -> Prepared:
+def _page(status: str | None, *, of_app: bool, of_platform: bool, unspecified: bool) -> Prepared:
     """The query for a page of builds: the first `limit` after `skip` of those that `read` limits, if it has a limit."""
     states = None if status is None else STATES[status]
     if not of_platform and (of_app or (states is not None and states <= FINAL)):
@@ -57,28 +63,30 @@ def _page(status: str | None, *, of_app: bool, of_platform: bool) -> Prepared:
     else:
         # Without an app and a platform, unended builds have no index in this order. Reading 100,000 builds in their own
         # order takes 40 ms, sorting as many records 90 more.
-        query = sa.select(builds.c.position).where(*_conditions(states, of_app=of_app, of_platform=of_platform))
+        conditions = _conditions(states, of_app=of_app, of_platform=of_platform, unspecified=unspecified)
+        query = sa.select(builds.c.position).where(*conditions)
     newest = query.order_by(query.selected_columns.position.desc())
     page = newest.offset(sa.bindparam("skip", type_=sa.BigInteger)).limit(sa.bindparam("limit", type_=sa.BigInteger))
     return whole_builds(page)
 
 
 def _conditions(
-    states: Collection[State] | None, *, of_app: bool, of_platform: bool
+    states: Collection[State] | None, *, of_app: bool, of_platform: bool, unspecified: bool
 ) -> Iterator[sa.ColumnElement[bool]]:
     if of_app:
         yield builds.c.app_id == sa.bindparam("app_id")
     if states is not None:
         yield has_state(sorted(state.value for state in states))
     if of_platform:
-        yield sa.bindparam("platform", type_=sa.Text) == PLATFORM_LABEL
+        named = sa.bindparam("platform", type_=sa.Text) == PLATFORM_LABEL
+        yield sa.or_(named, PLATFORM_LABEL.is_(None)) if unspecified else named
 
 
 def count_records(tx: Tx) -> Counts:
     """Count all builds."""
     by_state = dict(_counted(tx, builds.c.state))
     by_status = {status: sum(by_state.get(state.value, 0) for state in states) for status, states in STATES.items()}
-    platforms = {str(name or "unspecified"): count for name, count in _counted(tx, PLATFORM_LABEL)}
+    platforms = {str(name or UNSPECIFIED): count for name, count in _counted(tx, PLATFORM_LABEL)}
     codes = {int(code or 0): count for code, count in _counted(tx, sa.func.coalesce(builds.c.state_code, 0))}
     return Counts(by_status, platforms, codes)
 

@@ -63,11 +63,13 @@ async def get_recent(request: web.Request) -> web.StreamResponse:
 
 @describe(BuildEntries, parameters=PAGE_QUERY, errors=(InvalidShapeError, NotFoundError, StoreError))
 async def get_platform(request: web.Request) -> web.StreamResponse:
-    """`GET /-/state/dashboard/platform/{platform}`: the newest builds of a platform."""
+    """`GET /-/state/dashboard/platform/{platform}`: the newest builds of a platform; it may be a plain label."""
     page, key = page_of(request), key_in(request, "platform", Kind.PLATFORM.noun)
     services = request.app[SERVICES]
 
     def name_of(tx: Tx) -> str:
+        if page_of_records(tx, BuildFilter(platform=key), skip=0, limit=1):
+            return key
         return referred(tx, Kind.PLATFORM, key).name
 
     which = BuildFilter(platform=await services.database.run(name_of))

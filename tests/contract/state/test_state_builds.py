@@ -443,6 +443,18 @@ async def test_dashboard_counts(state: Shuttle, name: str):
     assert (await state.get(f"/-/state/dashboard/platform/{recent[0]['platform_id']}")).json[0]["id"] == uuid
 
 
+async def test_each_platform_that_the_dashboard_counts_has_a_list(state: Shuttle, name: str):
+    """Before, plain labels and `unspecified` were unknown."""
+    await new_build(state, name, platform=name)
+    await new_build(state, f"{name}-without")
+    counts = (await state.get("/-/state/dashboard/summary")).json["builds_by_platform"]
+    assert {name, "unspecified"} <= counts.keys()
+    for platform, count in counts.items():
+        listed = await state.get(f"/-/state/dashboard/platform/{platform}?limit=1000")
+        assert (listed.status, len(listed.json)) == (200, count)
+    assert (await state.get("/-/state/dashboard/platform/nothing")).status == 404
+
+
 @pytest.mark.parametrize("number", ["", "x" * 129, "%2F" * 50], ids=["empty", "long", "escaped"])
 async def test_number_that_no_build_has_is_unknown(state: Shuttle, number: str):
     """Before, it was a 400 if no record can have it."""
