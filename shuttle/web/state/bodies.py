@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, TypeVar
 
 from aiohttp import web
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AliasChoices, BaseModel, ConfigDict, ValidationError, model_validator
 
 from shuttle.errors import (
     BodyTimeoutError,
@@ -40,6 +40,16 @@ class StateBody(BaseModel):
     model_config = ConfigDict(extra="allow", hide_input_in_errors=True)
     # Fields that existing clients send and that have no effect: they are reported as unknown ones are.
     without_effect: ClassVar[tuple[str, ...]] = ()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _null_is_absent(cls, value: Any) -> Any:
+        """Of the names of a field, pydantic takes the first one that is there, also if it is null."""
+        if not isinstance(value, Mapping):
+            return value
+        aliases = [field.validation_alias for field in cls.model_fields.values()]
+        names = {name for alias in aliases if isinstance(alias, AliasChoices) for name in alias.choices}
+        return {name: given for name, given in value.items() if given is not None or name not in names}
 
     def given(self) -> dict[str, Any]:
         """The fields of the model that the caller sent, without those that are null: null means unchanged."""

@@ -2,24 +2,22 @@
 
 from typing import Any
 
-from pydantic import Field, RootModel, field_validator
+from pydantic import Field, RootModel
 
 from shuttle.web.models import AutoResumeEntry, Instant, ResponseBody
 from shuttle.web.state.bodies import StateBody
 from shuttle.web.state.failure_models import Failure
-from shuttle.web.state.fields import Code, Description, Message, Metadata, Name
+from shuttle.web.state.fields import Code, Description, Message, Metadata, Name, NumberOrMessage, NumberOrName
 from shuttle.web.state.reference_models import ImageType, OsVersion, Platform
 from shuttle.web.state.state_models import BuildState
-
-_TEXT_FIELDS = ("build_number", "build_id", "name", "concourse_job_name", "created_by")
 
 
 class NewBuildBody(StateBody):
     """A new record. `bldst`, the Jenkins library and scripts with curl each use some of the fields."""
 
-    build_number: Name | None = None
-    build_id: Name | None = None
-    name: Name | None = None
+    build_number: NumberOrName | None = None
+    build_id: NumberOrName | None = None
+    name: NumberOrName | None = None
     project_id: Name | None = None
     platform_id: Name | None = None
     os_version_id: Name | None = None
@@ -33,20 +31,14 @@ class NewBuildBody(StateBody):
     os_distribution: Name | None = None
     cloud_provider: Name | None = None
     image_variant: Name | None = None
-    created_by: Name | None = None
+    created_by: NumberOrName | None = None
     concourse_pipeline_url: Message | None = None
-    concourse_job_name: Message | None = None
+    concourse_job_name: NumberOrMessage | None = None
     pipeline_url: Message | None = None
     commit_hash: Message | None = None
     description: Description | None = None
     start_state: Code | None = None
     metadata: Metadata | None = None
-
-    @field_validator(*_TEXT_FIELDS, mode="before")
-    @classmethod
-    def _number_as_text(cls, value: Any) -> Any:
-        """A number counts as text, because CI systems number their builds."""
-        return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
 class BuildChange(StateBody):

@@ -24,11 +24,18 @@ def _not_a_boolean(value: Any) -> Any:
     return value
 
 
+def _number_as_text(value: Any) -> Any:
+    """A number counts as text, because CI systems number their builds and jobs."""
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
 Name = Annotated[str, Field(min_length=1, max_length=128), STORABLE]
+NumberOrName = Annotated[Name, BeforeValidator(_number_as_text)]
 ShortName = Annotated[str, Field(min_length=1, max_length=50), STORABLE]
 DisplayName = Annotated[str, Field(min_length=1, max_length=100), STORABLE]
 Description = Annotated[str, Field(max_length=500), STORABLE]
 Message = Annotated[str, Field(max_length=4096), STORABLE]
+NumberOrMessage = Annotated[Message, BeforeValidator(_number_as_text)]
 Color = Annotated[str, Field(pattern=r"^#[0-9A-Fa-f]{6}$")]
 # -1 means an error; 0 to 100 are usual, but the Jenkins library uses codes up to 999.
 Code = Annotated[int, Field(ge=-1, le=999), BeforeValidator(_not_a_boolean)]

@@ -18,7 +18,7 @@ from shuttle.web.state.artifacts import lock_writable
 from shuttle.web.state.bodies import SHAPE_ERRORS, StateBody, read_shape
 from shuttle.web.state.build_forms import status_of
 from shuttle.web.state.builds_named import build_in
-from shuttle.web.state.fields import Message, Metadata, Name
+from shuttle.web.state.fields import Message, Metadata, Name, NumberOrName
 from shuttle.web.state.names import key_in
 from shuttle.web.state.row_ids import id_in_build
 
@@ -31,7 +31,7 @@ class JobBody(StateBody):
     platform: Name | None = Field(None, validation_alias=AliasChoices("platform", "ci_platform", "orchestrator"))
     pipeline_name: Name | None = Field(None, validation_alias=AliasChoices("pipeline_name", "pipeline"))
     job_name: Name | None = Field(None, validation_alias=AliasChoices("job_name", "job"))
-    job_number: Name | None = None
+    job_number: NumberOrName | None = None
     job_url: Message | None = Field(None, validation_alias=AliasChoices("job_url", "url"))
     status: Name | None = None
     metadata: Metadata | None = None

@@ -7,7 +7,7 @@ from pydantic import AliasChoices, Field, RootModel
 from shuttle.web.models import Instant, ResponseBody
 from shuttle.web.state.artifact_models import ArtifactForBldst
 from shuttle.web.state.bodies import StateBody
-from shuttle.web.state.fields import Code, Message, Metadata, Name
+from shuttle.web.state.fields import Code, Message, Metadata, Name, NumberOrName
 
 Progress = Literal["pending", "triggered", "running", "completed", "failed"]
 
@@ -25,7 +25,7 @@ class NewResumeBody(StateBody):
     request_source: Name | None = None
     metadata: Metadata | None = None
     orchestration_config: Metadata | None = None
-    build_number: Name | None = None
+    build_number: NumberOrName | None = None
     latest: bool | None = None
 
 
@@ -33,7 +33,7 @@ class ResumeChange(StateBody):
     """The progress of a request in the CI system; null and absent fields stay."""
 
     orchestration_status: Progress | None = None
-    orchestration_job_id: Name | None = None
+    orchestration_job_id: NumberOrName | None = None
     orchestration_job_url: Message | None = None
     error_message: Message | None = None
 

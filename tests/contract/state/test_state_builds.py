@@ -469,6 +469,24 @@ async def test_build_is_found_by_an_id_that_is_too_long_with_escapes(state: Shut
     assert (found.status, found.json["app_id"]) == (200, name)
 
 
+@pytest.mark.parametrize(
+    ("path", "given", "shown"),
+    [
+        ("/failures", {"state": None, "state_code": 25, "error_message": "It broke."}, {"state": 25}),
+        ("/artifacts", {"artifact_type": "x", "artifact_path": None, "artifact_location": "y"}, {"artifact_path": "y"}),
+        ("/artifacts", {"artifact_type": "x", "checksum": None, "checksum_value": "y"}, {"checksum": "y"}),
+        ("/jobs", {"pipeline_name": None, "pipeline": "y", "job_number": 7}, {"pipeline_name": "y", "job_number": "7"}),
+    ],
+)
+async def test_null_leaves_the_other_name_of_a_field(
+    state: Shuttle, name: str, path: str, given: dict[str, Any], shown: dict[str, Any]
+):
+    """Before, the null of the first name counted, and job numbers had to be texts."""
+    found = await post(state, f"/{await new_build(state, name)}{path}", given)
+    assert found.status == 201, found.text
+    assert shown.items() <= found.json.items()
+
+
 async def test_state_token_opens_its_build_and_its_children_only(state: Shuttle, name: str):
     own, other = await new_build(state, name), await new_build(state, f"{name}-other")
     token = {"X-API-Key": "", "Authorization": f"Bearer {state_token(own, state.services.vault)}"}

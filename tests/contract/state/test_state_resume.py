@@ -102,6 +102,17 @@ async def test_repeated_put_that_ended_a_build_leaves_its_pending_successor_alon
     assert (shown["status"], shown["ami_id"]) == ("pending", None)
 
 
+async def test_numbers_count_as_texts(state: Shuttle, name: str):
+    """Before, they were a 422."""
+    uuid = await failed_build(state, name)
+    number = int(uuid[:8], 16)
+    made = await post(state, f"/{uuid}/resume", {"build_number": number, "resume_reason": None, "reason": "again"})
+    assert (made["build_number"], made["resume_reason"]) == (str(number), "again")
+    body = {"orchestration_status": "running", "orchestration_job_id": 7}
+    moved = await state.ask("PATCH", f"/-/state/resume-requests/{made['id']}", json=body)
+    assert (moved.status, moved.json["orchestration_job_id"]) == (200, "7")
+
+
 async def test_build_that_resumes_another_one_also_leaves_what_that_one_left(state: Shuttle, name: str):
     """Before, the resume of a resumed build lacked the artifacts and variables of the states that were done."""
     old = await failed_build(state, name)
