@@ -90,9 +90,7 @@ async def accept_record(request: RecordRequest, services: Services) -> AcceptedR
 def _app_of(tx: Tx, request: RecordRequest) -> str:
     if request.parent is not None:
         return request.parent.app_id
-    if request.project in {None, DEFAULT_PROJECT}:
-        return DEFAULT_PROJECT
-    return referred_project(tx, request.project or "").app_id
+    return referred_project(tx, request.project or DEFAULT_PROJECT).app_id
 
 
 def _status_hooks(metadata: Mapping[str, Any], policy: AddressPolicy) -> tuple[tuple[Hook, ...], tuple[str, ...]]:

@@ -1,13 +1,14 @@
 """Projects below `/-/state`: every app is one."""
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from shuttle.build import project_id_of
 from tests.contract.state.conftest import CONTROLLER
-from tests.support.inprocess import Shuttle, script_request
+from tests.support.inprocess import Shuttle, running_shuttle, script_request
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -135,3 +136,14 @@ async def test_unknown_project_gets_404(state: Shuttle, key: str):
     for method in ("GET", "PUT", "DELETE"):
         answer = await state.ask(method, f"/-/state/projects/{key}", json={"description": "x"})
         assert (answer.status, answer.json) == (404, {"detail": "Project not found"})
+
+
+async def test_deleted_default_project_takes_no_records(tmp_path: Path):
+    """Before, only requests that named another project were refused."""
+    async with running_shuttle(tmp_path) as shuttle:
+        assert (await shuttle.post("/-/state/projects", {"name": "default"})).status == 201
+        assert (await shuttle.delete("/-/state/projects/default")).status == 204
+        for body in ({}, {"project_id": "default"}, {"project_id": project_id_of("default")}):
+            assert (await shuttle.post("/-/state/builds", {"build_number": "1", **body})).status == 404
+        assert (await shuttle.post("/-/state/projects", {"name": "default"})).status == 201
+        assert (await shuttle.post("/-/state/builds", {"build_number": "1"})).status == 201
