@@ -25,7 +25,8 @@ def _text(_name: str, text: str) -> str:
 def _id(name: str, text: str) -> str:
     if text not in NOT_AN_ID:
         return text
-    noun = name.strip("-")[: -len("-id")]
+    word = name.strip("-")
+    noun = word[: -len("-id")] if word.endswith("-id") else word
     if noun == "build":
         raise UsageError("no build id: did bldst build create fail?")
     shown = noun.replace("-", " ")

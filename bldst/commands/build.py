@@ -115,7 +115,7 @@ TABLE = (
                 "list",
                 "List builds, the newest first",
                 options=(
-                    Option("--project-id --project", "project_id"),
+                    Option("--project-id --project", "project_id", "id"),
                     Option("--platform", "platform"),
                     Option("--status", "status"),
                     Option("--skip", "skip", "int"),

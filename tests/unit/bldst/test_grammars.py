@@ -424,6 +424,8 @@ def test_build_may_be_named_by_the_environment(
             "no os version id: is there an os version of that name? bldst os-version list",
         ),
         ("build create --project-id null", "no project id: is there a project of that name? bldst project list"),
+        ("build list --project-id ''", "no project id: is there a project of that name? bldst project list"),
+        ("build list --project ''", "no project id: is there a project of that name? bldst project list"),
         ("build get b -o xml", "--output is one of table, json, text, not 'xml'"),
         ("build resume-context b -o xml", "--output is one of table, json, text, yaml, env, not 'xml'"),
         ("variable set b", "variable set needs KEY=VALUE, or --key and --value"),
