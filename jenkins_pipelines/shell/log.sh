@@ -23,11 +23,12 @@ begin_forwarding() {
 }
 
 # seek_log: position descriptor 3 at `offset`. The file has no name, so it is reopened through /proc; dd skips the bytes
-# by one lseek.
+# by one lseek. Fails if a signal has ended dd.
 seek_log() {
-  chunk_size=0 misplaced=''
+  chunk_size=0 misplaced=yes
   exec 3<"/proc/$$/fd/3"
-  [ "$offset" = 0 ] || dd bs=1 skip="$offset" count=0 <&3 2>/dev/null
+  [ "$offset" = 0 ] || dd bs=1 skip="$offset" count=0 <&3 2>/dev/null || return 1
+  misplaced=''
 }
 
 log_size() {
@@ -38,18 +39,22 @@ log_size() {
 
 # read_chunk: if no chunk is waiting to be acknowledged, read up to `full_chunk` bytes of the log into `chunk`, but
 # nothing beyond `boundary`. When more than `max_bytes` were sent, nothing more is read, because the shuttle drops the
-# rest. `misplaced`: descriptor 3 is not at `offset`.
+# rest. `misplaced`: descriptor 3 is not at the end of the chunk, after which the log may have more. Fails if the log has
+# bytes that could not be read.
 read_chunk() {
   [ "$chunk_size" = 0 ] || return 0
   [ "$offset" -le "$max_bytes" ] || return 0
   [ -z "$boundary" ] || [ "$offset" -lt "$boundary" ] || return 0
-  [ -z "$misplaced" ] || seek_log
-  # A dd that a signal ended may have read more than it wrote, so descriptor 3 is positioned again.
-  dd bs=256k count="$((full_chunk / 262144))" <&3 >"$chunk" 2>/dev/null || {
-    seek_log
-    return 1
-  }
-  [ -s "$chunk" ] || return 0
+  [ -z "$misplaced" ] || seek_log || return 1
+  # If a later step fails, the chunk must not have the bytes of an earlier one.
+  true >"$chunk" || return 1
+  # What dd wrote before a signal ended it, or before the disk was full, is sent; it may have read more than that. So a
+  # build that has filled the disk with its log still gets rid of it.
+  dd bs=256k count="$((full_chunk / 262144))" <&3 >"$chunk" 2>/dev/null || misplaced=yes
+  if [ ! -s "$chunk" ]; then
+    [ -z "$misplaced" ]
+    return
+  fi
   chunk_size=`wc -c <"$chunk"`
   chunk_size=$((chunk_size))
   if [ -n "$boundary" ] && [ $((offset + chunk_size)) -gt "$boundary" ]; then
@@ -140,8 +145,7 @@ acknowledge() {
   if [ "$wanted" = $((offset + chunk_size)) ]; then
     offset=$wanted chunk_size=0
   elif [ "$wanted" != "$offset" ]; then
-    offset=$wanted
-    seek_log
+    offset=$wanted chunk_size=0 misplaced=yes
   fi
 }
 
@@ -237,17 +241,22 @@ rest() {
 }
 
 # push_all EXIT: send the rest of the log, the stages that are not reported yet, and the exit status; fails at `deadline`
-# (see read_clock). The stages at `boundary` are reported before the bytes that follow it are sent.
+# (see read_clock). The stages at `boundary` are reported before the bytes that follow it are sent. While the log cannot
+# be read, pushes without bytes say that the supervisor is there.
 push_all() {
   push_in=0
   # A chunk that was read earlier may lack the last bytes.
-  seek_log
+  chunk_size=0 misplaced=yes
   while :; do
-    read_chunk
-    if [ "$chunk_size" = "$full_chunk" ]; then
+    if ! read_chunk; then
+      push
+      push_in=$((push_in > 50 ? push_in : 50))
+    elif [ "$chunk_size" = "$full_chunk" ]; then
       push
     elif [ -n "$boundary" ]; then
       push && report_stages && boundary=''
+    elif [ "$chunk_size" != 0 ] && [ -n "$misplaced" ]; then
+      push
     elif
       report_stages
       push "&end=1&exit=$1" && [ "$status" = 200 ] && [ "$chunk_size" = 0 ]; then

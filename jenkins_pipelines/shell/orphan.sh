@@ -11,6 +11,5 @@ console=summary stop='' terminated='' in_haste='' collector=''
 read_clock
 deadline=$((now + retry_seconds))
 begin_forwarding "$3"
-seek_log
 report_stages() { :; }
 send_end "$exit" || remove_folder "$work"
