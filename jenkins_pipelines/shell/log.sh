@@ -31,10 +31,14 @@ seek_log() {
   misplaced=''
 }
 
-log_size() {
-  # shellcheck disable=SC2046 # split into words: the fifth is the size
-  set -- `ls -lnL "/proc/$$/fd/4"`
-  echo "${5:-0}"
+# read_size: sets `size` to the size of the log. TERM comes once to each process, so it does not end `ls` again and again.
+read_size() {
+  for _ in 1 2 3; do
+    # shellcheck disable=SC2046 # split into words: the fifth is the size
+    set -- `ls -lnL "/proc/$$/fd/4"`
+    size=${5:-0}
+    [ "$size" = 0 ] || return 0
+  done
 }
 
 # read_chunk: if no chunk is waiting to be acknowledged, read up to `full_chunk` bytes of the log into `chunk`, but
@@ -57,9 +61,16 @@ read_chunk() {
   fi
   chunk_size=`wc -c <"$chunk"`
   chunk_size=$((chunk_size))
+  if [ "$chunk_size" = 0 ]; then # a signal has ended wc
+    misplaced=yes
+    return 1
+  fi
   if [ -n "$boundary" ] && [ $((offset + chunk_size)) -gt "$boundary" ]; then
     chunk_size=$((boundary - offset)) misplaced=yes
-    dd if=/dev/null of="$chunk" bs=1 seek="$chunk_size" 2>/dev/null
+    dd if=/dev/null of="$chunk" bs=1 seek="$chunk_size" 2>/dev/null || {
+      chunk_size=0
+      return 1
+    }
   fi
   if [ "$console" = full ] && [ "$shown" -lt $((offset + chunk_size)) ]; then
     tail -c "+$((shown > offset ? shown - offset + 1 : 1))" "$chunk"
@@ -156,7 +167,7 @@ watch_growth() {
   (
     trap - TERM INT HUP
     while nap 20 && kill -0 $$ 2>/dev/null; do
-      size=`log_size`
+      read_size
       [ "$((size - offset))" -lt "$most_unsent" ] || { : >"$work/paused" && kill -STOP "$collector"; }
     done
   ) >/dev/null 2>&1 &
@@ -184,7 +195,7 @@ limit_growth() {
   if [ "$offset" -gt "$max_bytes" ]; then
     cut_at=$((cut_at > offset + chunk_size ? cut_at : offset + chunk_size))
     dd if=/dev/null of="/proc/$$/fd/4" bs=1 seek="$cut_at" 2>/dev/null
-  elif [ -n "$collector" ] && size=`log_size` && [ "$((size - offset))" -ge "$most_unsent" ]; then
+  elif [ -n "$collector" ] && read_size && [ "$((size - offset))" -ge "$most_unsent" ]; then
     kill -STOP "$collector" 2>/dev/null
     paused=yes
     return 0

@@ -31,7 +31,7 @@ end_stage() {
 # after a push that was answered. `boundary` is the size of the log at the first of them. Until they are accepted, no
 # byte beyond it is pushed: otherwise the shuttle would not know which bytes belong to the stage.
 progress() {
-  size=`log_size`
+  read_size
   [ -n "$unreported" ] || boundary=$size
   unreported="$unreported{\"id\":\"$stream.$stage.$1\",\"stage\":\"$stage\",\"event\":\"$1\",\"offset\":$size${2-}}$newline"
   report_stages
