@@ -19,7 +19,7 @@ open_log() {
 begin_forwarding() {
   chunk=/proc/$$/fd/9
   offset=$1 chunk_size=0 push_in=0 silent=0 idle=3000 failures=0 empty_looks=0 cut_at=0 paused='' shown=$1
-  boundary='' refusals=0 misplaced=''
+  boundary='' refusals=0 misplaced='' superseded=''
 }
 
 # seek_log: position descriptor 3 at `offset`. The file has no name, so it is reopened through /proc; dd skips the bytes
@@ -89,7 +89,7 @@ push() {
   unwatch_growth
   case $status in
     200 | 409) read_head ;;
-    410) stop=${stop:-over} ;;
+    410) stop=${stop:-over} superseded=yes ;;
     413) shrink_chunks ;;
   esac
   push_in=0 silent=0
@@ -107,8 +107,7 @@ push() {
 # shrink_chunks: halve the chunks, because a proxy accepts no body of this size; nginx allows 1 MiB by default.
 shrink_chunks() {
   [ "$full_chunk" -gt 262144 ] || return 0
-  full_chunk=$((full_chunk / 2))
-  seek_log
+  full_chunk=$((full_chunk / 2)) chunk_size=0 misplaced=yes
 }
 
 # read_head: read the Shuttle- headers of the last answer.
@@ -273,7 +272,8 @@ push_all() {
       push "&end=1&exit=$1" && [ "$status" = 200 ] && [ "$chunk_size" = 0 ]; then
       return 0
     fi
-    [ "$stop" != over ] || return 0
+    # A shuttle that says `over` in a header still waits for the rest and for the exit status.
+    [ -z "$superseded" ] || return 0
     # A build may have removed curl, so that nothing can be sent, and `sleep`, so that this loop would have no pauses.
     case $problem in 126 | 127) return 1 ;; esac
     read_clock

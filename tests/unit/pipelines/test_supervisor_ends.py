@@ -279,6 +279,27 @@ async def test_superseded_attempt_ends(agent: Agent) -> None:
 
 
 @pytest.mark.slow
+async def test_rest_of_the_log_and_the_end_are_sent_after_jenkins_has_reported_the_end(each_agent: Agent) -> None:
+    """The shuttle says `over` then, but still accepts calls; here it refuses the last one at first."""
+    output = b"0123456789abcde\n" * 600_000
+    build = "trap 'cat output; exit 7' TERM; echo begun; while :; do sleep 0.05; done\n"
+    async with shuttle(build, output=output) as api, asyncio.timeout(25):
+        each_agent.url = api.url
+        api.idle_seconds = "0.1"
+        step = await each_agent.start(SCRIPT)
+        await api.until(lambda: "begun" in api.log)
+        api.held["progress"] = asyncio.Event()
+        api.stop_cause = "over"
+        await api.until(lambda: "progress" in api.waiting)
+        api.faults["log"].append(503)
+        api.held.pop("progress").set()
+        assert (await step.ended()).status == 143
+    assert api.log.startswith(f"{RUNNING}begun\n-----> The build is stopped: over.\n")
+    assert api.log.endswith(output.decode())
+    assert api.ends == {"main": 143}
+
+
+@pytest.mark.slow
 async def test_rest_of_the_log_is_sent_in_the_background_after_a_stop(each_agent: Agent) -> None:
     forever = long_time()
     async with shuttle(f"echo begun; sleep {forever}\n") as api:
