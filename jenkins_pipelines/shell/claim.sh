@@ -163,4 +163,5 @@ marker=$id
 echo "$marker" >"$work/marker"
 echo $$ >"$work/supervisor"
 open_log
+trap end_early EXIT
 [ -z "$log_url" ] || note "The log is at $log_url"

@@ -12,17 +12,17 @@ set -- env SHUTTLE_RUN="$marker" setsid sh -c "$starter" start "$environment" "$
 [ -z "$unshare" ] || set -- "$unshare" $namespace sh -c "$first" first "$grace" "$sleep" "$@"
 
 # end_process: end the user's process and all that it leaves running. Its pid is in the status file, to which descriptor
-# 5 appends.
+# 5 appends. The trap runs if this shell cannot fork, and at its end: a fork may have failed within `find_survivors`.
 end_process() {
   trap '' TERM
+  # The supervisor may have been killed while it had paused the collector.
+  trap '[ "$word" = process ] || process=""; kill_without_fork; end_by KILL; kill -CONT 0' EXIT
   exec 6</proc/self/fd/5
   word=''
   until [ "$word" = process ]; do read -r word process <&6 || "$sleep" 1; done
   end_by TERM
   "$sleep" "$grace"
   for _ in 1 2 3; do end_by KILL; done
-  # The supervisor may have been killed while it had paused the collector.
-  kill -CONT 0
 }
 
 # Called by its path: the build may have written a program of that name.

@@ -106,8 +106,24 @@ stop_build() {
   fi
 }
 
+# end_early: the trap for an exit that no script has asked for. A shell exits if it cannot fork, or cannot open a file for
+# `exec`. So the build's processes are killed by builtins first; then there is room for the processes that report the end.
+end_early() {
+  unset IFS
+  set +f
+  if [ -n "${start_by-}" ]; then
+    read_status
+    kill_without_fork
+    kill_survivors
+    resume
+    drain
+  fi
+  fail supervisor_failed 'The agent could not start another process or open another file; look at the limits of its user.'
+}
+
 # conclude EXIT STATUS REASON MESSAGE: clean up, send how the build ended, end the step.
 conclude() {
+  trap - EXIT
   read_clock
   deadline=${deadline:-$((now + retry_seconds))}
   ending=''

@@ -93,6 +93,8 @@ class Agent:
     limits: dict[str, int] = field(default_factory=dict)
     # Whether permissions of files restrict this agent even if the tests run as root.
     obeys_permissions: bool = False
+    # With a limit, the agent's user is none that anybody else has, so only its own processes count. Needs root.
+    process_limit: int = 0
     cookie: str = field(default_factory=lambda: f"durable-{os.getpid()}-{next(_serial)}")
 
     def __post_init__(self) -> None:
@@ -163,6 +165,7 @@ class Agent:
         )
         process = await asyncio.create_subprocess_exec(
             *(without_powers if self.obeys_permissions else ()),
+            *self._as_user_with_limit(),
             self.programs / "sh", *first_line.split()[1:], self.script_file,
             cwd=self.workspace,
             env=self._variables(),
@@ -172,6 +175,19 @@ class Agent:
             start_new_session=True,
         )  # fmt: skip
         return Step(process, f"JENKINS_SERVER_COOKIE={self.cookie}")
+
+    def _as_user_with_limit(self) -> tuple[str, ...]:
+        if not self.process_limit:
+            return ()
+        user = 1_000_000_000 + os.getpid() % 1_000_000 * 1000 + next(_serial)
+        for path in (self.home, self.workspace):
+            os.chown(path, user, user)
+        self.script_file.chmod(0o644)
+        prlimit, setpriv = shutil.which("prlimit"), shutil.which("setpriv")
+        assert prlimit is not None
+        assert setpriv is not None
+        as_user = (setpriv, f"--reuid={user}", f"--regid={user}", "--clear-groups")
+        return prlimit, f"--nproc={self.process_limit}", *as_user
 
     def processes(self) -> list[int]:
         """The pids of this agent's processes, found by a variable that only they have."""
