@@ -116,7 +116,26 @@ remove_leftovers() {
     [ -z "$earlier" ] || kill -KILL "$earlier" 2>/dev/null
     remove_folder "$folder"
   done
-  remove_folder "$sources"
+  for number in $source_numbers; do
+    folder=$sources${number#+1}
+    if [ -e "$folder" ] || [ -L "$folder" ]; then remove_folder "$folder"; fi
+  done
+}
+
+# make_sources: make the folder of the source. If it cannot be removed, because a container has left files of another user
+# in it, the source gets another folder: the build must not use those files. Fails if all five have such files; more would
+# fill the disk unnoticed. A branch has no `+` in its name.
+source_numbers='+1 +2 +3 +4 +5'
+make_sources() {
+  first_choice=$sources
+  for number in $source_numbers; do
+    sources=$first_choice${number#+1}
+    mkdir "$sources" 2>/dev/null || continue
+    [ "$number" = +1 ] ||
+      say "Files of an earlier build cannot be removed from $first_choice; this build runs in $sources."
+    return 0
+  done
+  fail source_folder "The agent could not make the folder $first_choice; remove what other users own there and in $first_choice+*."
 }
 
 # small_file FILE: print the first 64 bytes of a regular file. A build may have replaced it by a fifo or a large file.
@@ -157,11 +176,11 @@ mkdir -m 700 "$work" || {
   announce "The agent could not make the folder $work."
   exit 1
 }
-mkdir "$sources"
 make_id
 marker=$id
 echo "$marker" >"$work/marker"
 echo $$ >"$work/supervisor"
 open_log
 trap end_early EXIT
+make_sources
 [ -z "$log_url" ] || note "The log is at $log_url"
