@@ -144,7 +144,8 @@ conclude() {
   case $2 in
     succeeded) announce 'Succeeded.' ;;
     stopped) announce "Stopped: $4" ;;
-    *) announce "Failed: $4" ;;
+    # The message may quote a tool, and the console is not masked.
+    *) announce "Failed: $3" ;;
   esac
   exit "$1"
 }
