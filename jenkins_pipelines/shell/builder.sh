@@ -27,5 +27,5 @@ keep_docker_context() {
 local_image=localhost/build-shuttle:$BUILD_UUID
 
 remove_images() {
-  for image in $local_images; do "$builder_path" rmi "$image" </dev/null >/dev/null 2>&1; done
+  for image in $local_images; do remove_image "$builder_path" "$image"; done
 }

@@ -10,7 +10,7 @@ report_prefix=''
 state_of_build=${SHUTTLE_STATE:-20}
 case $state_of_build in *[!0-9]* | 0?* | ????*) state_of_build=20 ;; esac
 console=summary stop='' deadline='' stage='' process='' collector='' watcher='' unprotected='' trying='' namespace=''
-local_images='' temporary='' line_open='' arguments_folder=environment
+local_images='' remove_by='' temporary='' line_open='' arguments_folder=environment
 # Jenkins sends TERM to this shell and to all its descendants, then waits for them. `terminated` is the time when TERM
 # came; the loops check it.
 terminated='' in_haste='' unreported=''

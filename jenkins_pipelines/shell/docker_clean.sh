@@ -19,5 +19,5 @@ clean_docker() {
 
 # remove_images: remove the same images at the end of a build that has failed, without lines in the log.
 remove_images() {
-  for image in $docker_tags $docker_images; do "$docker_path" rmi "$image" </dev/null >/dev/null 2>&1; done
+  for image in $docker_tags $docker_images; do remove_image "$docker_path" "$image"; done
 }

@@ -150,6 +150,23 @@ conclude() {
   exit "$1"
 }
 
+# remove_image BUILDER IMAGE: remove the image, with a time limit for all images together: a daemon that hangs must not keep
+# the step from its end.
+removal_seconds=60
+remove_image() {
+  read_clock
+  remove_by=${remove_by:-$((now + removal_seconds))}
+  [ "$now" -lt "$remove_by" ] || return 0
+  "$1" rmi "$2" </dev/null >/dev/null 2>&1 &
+  remover=$!
+  while kill -0 "$remover" 2>/dev/null && [ "$now" -lt "$remove_by" ]; do
+    nap 5
+    read_clock
+  done
+  kill -KILL "$remover" 2>/dev/null
+  wait "$remover" 2>/dev/null
+}
+
 # hand_over EXIT: start a process that Jenkins does not know, and that sends the rest for up to 15 minutes (orphan.sh).
 # When the step ends, Jenkins kills all processes that have the step's environment. So this shell waits until the new
 # process has another environment: orphan.sh then closes its standard output, which ends the backticks. It reads curl's

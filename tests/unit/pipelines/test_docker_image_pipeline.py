@@ -14,7 +14,7 @@ from jenkins_pipelines.environment import AgentEnvironment
 from jenkins_pipelines.shell_scripts import with_programs
 from tests.support.agent_api import BUILD_UUID, TOKENS, AgentApi, source_archive
 from tests.support.image_builder import DIGEST, Notes, builder_program
-from tests.unit.pipelines.agent import Agent, everything_under
+from tests.unit.pipelines.agent import Agent, everything_under, is_running, long_time
 from tests.unit.pipelines.hostile_names import HOSTILE_NAMES
 
 IMAGE = PIPELINES["docker-image"].build(PIPELINES["docker-image"].Options())
@@ -630,3 +630,17 @@ async def test_image_is_pulled_tagged_and_pushed_without_skopeo(agent: Agent, bu
     assert [builder, "tag", "127.0.0.1:5000/a:1", LOCAL] in notes.calls
     assert api.reports["image"]["digest"] == DIGEST
     assert not any(token in ended.console + api.log for token in TOKENS)
+
+
+@pytest.mark.slow
+async def test_builder_that_hangs_at_the_end_does_not_keep_the_step_from_its_end(each_agent: Agent) -> None:
+    notes, forever = with_builder(each_agent, "docker"), long_time()
+    program = (each_agent.programs / "docker").read_text()
+    first_line, rest = program.split("\n", 1)
+    each_agent.program("docker", f'{first_line}\n[ "$1" != rmi ] || exec sleep {forever}\n{rest}')
+    each_agent.limits = {"removal_seconds": 1}
+    async with asyncio.timeout(25):
+        ended, api = await run(each_agent, environment(destinations=["one.example/a:1", "two.example/a:1"]))
+    assert (ended.status, api.ends) == (0, {"main": 0}), ended.console
+    assert len([call for call in notes.calls if call[1] == "push"]) == 2
+    assert not is_running(forever)
