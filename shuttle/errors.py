@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import ClassVar
 
+from shuttle.storable import storable
+
 # Errors name fields, and a caller chooses the names in `variables`, `labels`, `metadata` and the like.
 _MAX_FIELD_CHARACTERS = 300
 
@@ -14,8 +16,9 @@ class ShuttleError(Exception):
     code: ClassVar[str] = "internal_error"
 
     def __init__(self, message: str, *, field: str | None = None, headers: Mapping[str, str] | None = None) -> None:
-        super().__init__(message)
-        self.message = message
+        # Builds and deliveries record it, and it may quote what another service has sent.
+        self.message = storable(message)
+        super().__init__(self.message)
         self.field = None if field is None else shortened(field)
         self.headers = dict(headers or {})
 

@@ -8,13 +8,14 @@ from collections.abc import Iterable
 from typing import Annotated, Any, TypeVar
 from urllib.parse import unquote
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
 from shuttle.errors import JenkinsRefusedError, JenkinsUnavailableError, ShuttleError
 from shuttle.jenkins import JenkinsBuild, Load, QueueItem
 from shuttle.jenkins.credentials import permission_name
 from shuttle.jenkins.queue import Listing
 from shuttle.jenkins.session import JenkinsResponse
+from shuttle.storable import storable
 
 # The parameter with the build's uuid: it identifies the build after the answer to a trigger was lost.
 MARKER_PARAMETER = "BUILD_UUID"
@@ -69,7 +70,7 @@ class _Task(_Shape):
 class _QueueItem(_Shape):
     kind: str = Field("", alias="_class")
     id: _Number
-    why: str | None = None
+    why: Annotated[str, AfterValidator(storable)] | None = None  # builds record it
     cancelled: bool = False
     executable: _Executable | None = None
     task: _Task = _Task()

@@ -9,6 +9,7 @@ import re
 import aiohttp
 
 from shuttle.jenkins.session import unavailable
+from shuttle.storable import storable
 
 # Jenkins hides serialized objects between these two escape sequences; consoleText of most versions omits them already.
 _HIDDEN_NOTE = re.compile(rb"\x1b\[8mha:[^\x1b\n]*\x1b\[0m")
@@ -50,9 +51,10 @@ async def last_bytes(response: aiohttp.ClientResponse, limit_bytes: int) -> tupl
 def without_engine_lines(console: bytes, *, cut: bool, limit_bytes: int) -> bytes:
     """The lines of `console` that are not of the engine, each ended by LF, at most `limit_bytes`.
 
-    `cut`: `console` is the end of a longer text, so its first line is dropped as incomplete.
+    `cut`: `console` is the end of a longer text, so its first line is dropped as incomplete. A database stores the
+    result. After a power cut, Jenkins' file of a console may have blocks of NUL.
     """
-    text = _HIDDEN_NOTE.sub(b"", console).replace(b"\r\n", b"\n").decode(errors="replace")
+    text = storable(_HIDDEN_NOTE.sub(b"", console).replace(b"\r\n", b"\n").decode(errors="replace"))
     if cut:
         _, _, text = text.partition("\n")
     lines = text.removesuffix("\n").split("\n") if text else []

@@ -43,7 +43,15 @@ def rows_of(connection: sa.Connection, table: sa.Table) -> Iterator[Row]:
     key = [_sortable(connection, column) for column in table.primary_key.columns]
     query = sa.select(*(_readable(connection, column) for column in table.c)).order_by(*key)
     for row in connection.execute(query.execution_options(yield_per=_AT_ONCE)):
-        yield tuple(row)
+        yield tuple(_without_nul(value) for value in row)
+
+
+def _without_nul(value: Any) -> Any:
+    """The value as PostgreSQL can store it: earlier versions wrote NUL into messages and endings of logs.
+
+    The text keeps its length, because `log_bytes` counts the bytes of `log_ending`.
+    """
+    return value.replace("\0", "?") if isinstance(value, str) else value
 
 
 def sum_of(connection: sa.Connection, table: sa.Table) -> Sum:

@@ -1,19 +1,12 @@
-"""Texts that every database can store: without NUL characters and lone surrogates."""
+"""Refuses texts of callers that a database cannot store."""
 
-import re
 from typing import Annotated
 
 from aiohttp import web
 from pydantic import AfterValidator
 
 from shuttle.errors import InvalidRequestError
-
-_NO_TEXT = re.compile(r"[\x00\ud800-\udfff]")
-
-
-def is_storable(text: str) -> bool:
-    """Whether both databases can store the text."""
-    return _NO_TEXT.search(text) is None
+from shuttle.storable import is_storable
 
 
 def query_text(request: web.Request, name: str) -> str | None:

@@ -3,7 +3,7 @@
 from aiohttp import web
 
 from shuttle.errors import NotFoundError
-from shuttle.web.storable import is_storable
+from shuttle.storable import is_storable
 
 
 def key_in(request: web.Request, parameter: str, noun: str) -> str:

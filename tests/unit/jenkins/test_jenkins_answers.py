@@ -93,6 +93,17 @@ def test_the_build_of_a_node_step_is_read_from_its_url(url, build):
     assert list(answers.queue_listing(answer({"items": items})).nodes) == ([build] if build else [])
 
 
+def test_reason_of_an_item_can_be_stored_by_any_database():
+    assert answers.queue_item(answer({"id": 4, "why": "no \0 agent"})).why == "no \ufffd agent"
+
+
+def test_header_that_is_not_utf_8_gives_an_error_that_can_be_stored():
+    """aiohttp and `requests` decode such a header with lone surrogates."""
+    error = answers.failure_of(500, None, b"caf\xe9".decode(errors="surrogateescape"), "start a build")
+    assert error.message == "Jenkins answered 500 (caf\ufffd) when asked to start a build."
+    assert str(error) == error.message
+
+
 def test_the_older_of_two_waiting_branches_is_listed():
     task = {"_class": "x.ExecutorStepExecution$PlaceholderTask", "url": "job/app/3/"}
     listing = answers.queue_listing(answer({"items": [{"id": n, "task": task} for n in (7, 5, 6)]}))

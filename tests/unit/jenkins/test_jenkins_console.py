@@ -37,6 +37,11 @@ def test_recorded_consoles_are_shown_without_engine_lines(name, shown):
     assert shown_of(recorded_2568(name).body) == shown
 
 
+def test_nul_in_a_damaged_console_is_replaced():
+    """PostgreSQL refuses it, and so the build could not end."""
+    assert shown_of(b"before\n\0\0\nafter\n") == "before\n\ufffd\ufffd\nafter\n".encode()
+
+
 def test_lines_about_a_restart_are_removed_except_the_pause():
     shown = shown_of(recorded_2568("J-restart-012-console_at_its_end").body)
     assert shown.startswith(b"up\ntick 0\ntick 1\ntick 2\nPausing (shutting down)\ntick 3\n")

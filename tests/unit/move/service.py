@@ -79,7 +79,7 @@ def _write_rows(service: StoppedService) -> None:
         for number, app_id in enumerate(("app", "äpp → ☃", LONG)):
             row = {"app_id": app_id, "job_name": f"job{number}", "created_at": AT, "next_number": 2**40}
             connection.execute(tables.apps.insert(), row | {"owner": "of-an-earlier-process", "epoch": 3})
-        ended = {"archived_at": None, "finished_at": AT, "log_bytes": 1016, "log_ending": "the reason line\n"}
+        ended = {"archived_at": None, "finished_at": AT, "log_bytes": 1016, "log_ending": "the reason\0line\n"}
         unfinished = {"archived_at": None, "finished_at": None}
         claimed = {"claimed_at": AT + timedelta(microseconds=1), "preamble": "first line\n"}
         for row in (

@@ -122,6 +122,7 @@ async def test_everything_arrives(postgres: OnPostgres, service: StoppedService,
     [row] = postgres.query("SELECT accepted_at, message, labels::text, timeout_seconds, log_bytes, checkpoint::text"
                            " FROM builds WHERE build_uuid = 'u0'")  # fmt: skip
     assert row == (AT, "tab\tback\\slash\nline", '{"\\u00e4": "\\u2192"}', 0.1, 2**33, None)
+    assert postgres.query("SELECT log_ending FROM builds WHERE build_uuid = 'u4'") == [("the reason?line\n",)]
     assert postgres.query("SELECT checkpoint::text FROM builds WHERE build_uuid = 'u3'") == [("null",)]
     assert postgres.query("SELECT body FROM events") == [(b"\0\xff{}",)]
     [(plan,)] = postgres.query("SELECT plan FROM builds WHERE build_uuid = 'u2'")
