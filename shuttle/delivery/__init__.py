@@ -33,7 +33,8 @@ class DueDelivery:
 
     `host` is the part of `url` that may be shown; deliveries with the same `host` share its limit of connections.
     `member` is the index of the failover's member that accepted the last event, from 0. `tries` is the number of
-    earlier attempts. `queued_steady_at` is when the event was recorded, on steady time.
+    earlier attempts. `queued_steady_at` is when the event was recorded, on steady time. `unsendable` says in a
+    sentence why `url` is unknown; None = it is known.
     """
 
     delivery_id: int
@@ -49,6 +50,7 @@ class DueDelivery:
     payload_format: PayloadFormat = PayloadFormat.STANDARD
     member: int = 0
     tries: int = 0
+    unsendable: str | None = None
     queued_steady_at: datetime
 
 

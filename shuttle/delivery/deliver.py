@@ -6,11 +6,15 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from http import HTTPStatus
 
+import structlog
+
 from shuttle.clock import Clock
 from shuttle.delivery import Attempt, DueDelivery, Outcome, SendResult, StatusSender
 from shuttle.delivery.schedule import next_attempt_at
 from shuttle.outgoing.endpoints import EndpointKind, PayloadFormat
 from shuttle.outgoing.hooks import kind_of
+
+_log = structlog.get_logger()
 
 # The authorization of a callback is valid for 2.8 to 5.6 hours.
 _LEGACY_LIFE = timedelta(hours=5.5)
@@ -31,7 +35,7 @@ class StatusDelivery:
         """Send once; raises LeaseMissingError only."""
         began = self.clock.moment()
         stopwatch = time.monotonic()
-        answer = await self.senders[kind_of(delivery.url)].post(delivery, began.at)
+        answer = await self._post(delivery, began.at)
         ended_at = self.clock.steady()
         outcome, retry_at = self._decide_outcome(answer, delivery, ended_at)
         return Attempt(
@@ -46,6 +50,12 @@ class StatusDelivery:
             asked_until=_asked_until(answer, delivery, ended_at),
             failed_over=answer.failed_over,
         )
+
+    async def _post(self, delivery: DueDelivery, at: datetime) -> SendResult:
+        if delivery.unsendable is not None:
+            _log.warning("a status cannot be sent", delivery_id=delivery.delivery_id, error=delivery.unsendable)
+            return SendResult(error=delivery.unsendable)
+        return await self.senders[kind_of(delivery.url)].post(delivery, at)
 
     def _decide_outcome(
         self, answer: SendResult, delivery: DueDelivery, now: datetime

@@ -1,20 +1,23 @@
 """The recorded state of sinks, and the list and the replay of deliveries for operators."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
 from shuttle.delivery import DeliveryState
+from shuttle.errors import KeyMissingError
 from shuttle.events import instant_text
 from shuttle.outgoing.endpoints import EndpointKind, EndpointState, PayloadFormat
 from shuttle.outgoing.failover import Failover
 from shuttle.sinks import SinkTarget
 from shuttle.store.tables import OPEN_RECORDS, TO_RUN, apps, builds, deliveries, events, receivers, sinks
 from shuttle.store.tx import Topic, Tx
+
+Unseal = Callable[[bytes], bytes]
 
 # The newest changes are kept, and no more: if all members fail, a failover changes once a minute for a day.
 _FAILOVERS_KEPT = 20
@@ -24,7 +27,7 @@ _FAILOVERS_KEPT = 20
 _AT_ONCE = 1000
 
 
-def open_sinks(tx: Tx, unseal: Callable[[bytes], bytes], build_uuids: Sequence[str]) -> list[SinkTarget]:
+def open_sinks(tx: Tx, unseal: Unseal, build_uuids: Sequence[str]) -> list[SinkTarget]:
     """The sinks of these builds that are neither done nor given up."""
     query = (
         sa.select(sinks, builds.c.app_id, builds.c.build_id, builds.c.metadata_json, builds.c.labels)
@@ -193,27 +196,56 @@ def _of_build(app_id: str | None, build_id: str, state: DeliveryState | None) ->
     return query if state is None else query.where((deliveries.c.state + "") == state.value)
 
 
-def replay_delivery(tx: Tx, delivery_id: int) -> bool:
-    """Make a delivery due now, in whatever state it is, with a new schedule; returns whether it exists."""
-    return _replay(tx, deliveries.c.delivery_id == delivery_id) > 0
+class Replayed(NamedTuple):
+    """Deliveries that a replay has chosen, and which of them it left alone, because their receivers' key is missing."""
+
+    chosen: Sequence[int]
+    unsendable: Collection[int]
 
 
-def replay_batch(tx: Tx, *, app_id: str, build_id: str | None, after: int, limit: int) -> Sequence[int]:
-    """Make up to `limit` given-up deliveries with ids above `after` due now, the oldest first; returns their ids."""
+def replay_delivery(tx: Tx, delivery_id: int, unseal: Unseal) -> Replayed:
+    """Make a delivery due now, in whatever state it is, with a new schedule; nothing is chosen if it does not exist."""
+    mine = deliveries.c.delivery_id == delivery_id
+    chosen = tx.execute(sa.select(deliveries.c.delivery_id).where(mine)).scalars().all()
+    return _replay(tx, chosen, unseal)
+
+
+def replay_batch(tx: Tx, unseal: Unseal, *, app_id: str, build_id: str | None, after: int, limit: int) -> Replayed:
+    """Make up to `limit` given-up deliveries with ids above `after` due now, the oldest first."""
     given_up = sa.select(deliveries.c.delivery_id).where(deliveries.c.delivery_id > after)
     if build_id is None:
         given_up = given_up.where(deliveries.c.app_id == app_id, deliveries.c.state == DeliveryState.GAVE_UP.value)
     else:
         given_up = given_up.where(deliveries.c.delivery_id.in_(_of_build(app_id, build_id, DeliveryState.GAVE_UP)))
     chosen = tx.execute(given_up.order_by(deliveries.c.delivery_id).limit(limit)).scalars().all()
-    _replay(tx, deliveries.c.delivery_id.in_(chosen), deliveries.c.state == DeliveryState.GAVE_UP)
-    return chosen
+    return _replay(tx, chosen, unseal, deliveries.c.state == DeliveryState.GAVE_UP)
 
 
-def _replay(tx: Tx, *which: sa.ColumnElement[bool]) -> int:
+def _replay(tx: Tx, chosen: Sequence[int], unseal: Unseal, *unless_changed: sa.ColumnElement[bool]) -> Replayed:
+    unsendable = _unsendable(tx, chosen, unseal)
+    which = (deliveries.c.delivery_id.in_([each for each in chosen if each not in unsendable]), *unless_changed)
     its_receiver = sa.select(deliveries.c.receiver_id).where(*which)
     reopened = receivers.c.receiver_id.in_(its_receiver)
     tx.execute(receivers.update().where(reopened).values(state=EndpointState.BEHIND, ended_at=None, asked_until=None))
     tx.notify(Topic.DELIVERIES)
     values = {"state": DeliveryState.PENDING, "tries": 0, "next_attempt_at": tx.now.steady}
-    return tx.execute(deliveries.update().where(*which).values(values)).rowcount
+    tx.execute(deliveries.update().where(*which).values(values))
+    return Replayed(chosen, unsendable)
+
+
+def _unsendable(tx: Tx, delivery_ids: Sequence[int], unseal: Unseal) -> set[int]:
+    """Those whose receivers' targets cannot be decrypted: if they were pending, the next start would be refused."""
+    query = (
+        sa.select(deliveries.c.delivery_id, receivers.c.target)
+        .join(receivers, receivers.c.receiver_id == deliveries.c.receiver_id)
+        .where(deliveries.c.delivery_id.in_(delivery_ids))
+    )
+    return {delivery_id for delivery_id, target in tx.execute(query) if not _opens(target, unseal)}
+
+
+def _opens(sealed: bytes, unseal: Unseal) -> bool:
+    try:
+        unseal(sealed)
+    except KeyMissingError:
+        return False
+    return True

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 
 from shuttle.build import Api, Build, Status
 from shuttle.delivery import DeliveryState, DueDelivery
+from shuttle.errors import KeyMissingError
 from shuttle.events import LEGACY_STATUSES, event_body
 from shuttle.outgoing.endpoints import PayloadFormat
 from shuttle.store.builds import Artifact, artifacts_of
@@ -129,7 +130,11 @@ def due_deliveries(
     full_hosts: frozenset[str],
     unseal: Callable[[bytes], bytes],
 ) -> list[DueDelivery]:
-    """See `shuttle.delivery.Outbox.due_deliveries`; `unseal` decrypts a receiver's target."""
+    """See `shuttle.delivery.Outbox.due_deliveries`; `unseal` decrypts a receiver's target.
+
+    A target whose key is missing makes an attempt of its own fail, not the others. It is not given up at once: while
+    replicas restart one after the other with a new key, one that has the old key only may own the app.
+    """
     columns = (
         deliveries.c.delivery_id,
         deliveries.c.app_id,
@@ -151,7 +156,7 @@ def due_deliveries(
         .where(deliveries.c.next_attempt_at <= now)
         .limit(limit)
     )
-    return [_due_delivery(row, json.loads(unseal(row.target))) for row in tx.execute(query)]
+    return [_due_delivery(row, unseal) for row in tx.execute(query)]
 
 
 def _startable(tx: Tx, columns: Sequence[Any], busy: frozenset[int], full_hosts: frozenset[str]) -> Any:
@@ -174,7 +179,8 @@ def _startable(tx: Tx, columns: Sequence[Any], busy: frozenset[int], full_hosts:
     return query.where(receivers.c.build_uuid.in_(mine.where(apps.c.owner == tx.instance)))
 
 
-def _due_delivery(row: Any, target: dict[str, Any]) -> DueDelivery:
+def _due_delivery(row: Any, unseal: Callable[[bytes], bytes]) -> DueDelivery:
+    target, unsendable = _opened(row.target, unseal)
     return DueDelivery(
         delivery_id=row.delivery_id,
         receiver_id=row.receiver_id,
@@ -189,8 +195,17 @@ def _due_delivery(row: Any, target: dict[str, Any]) -> DueDelivery:
         payload_format=PayloadFormat(row.wire),
         member=row.member,
         tries=row.tries,
+        unsendable=unsendable,
         queued_steady_at=row.queued_steady_at,
     )
+
+
+def _opened(sealed: bytes, unseal: Callable[[bytes], bytes]) -> tuple[dict[str, Any], str | None]:
+    """The target, or an empty one and why it cannot be decrypted."""
+    try:
+        return json.loads(unseal(sealed)), None
+    except KeyMissingError as error:
+        return {"url": "", "headers": {}}, error.message
 
 
 def next_due_at(tx: Tx, *, busy: frozenset[int], full_hosts: frozenset[str]) -> datetime | None:

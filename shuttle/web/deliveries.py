@@ -7,7 +7,7 @@ from aiohttp import web
 
 from shuttle.clock import Clock
 from shuttle.delivery import DeliveryState
-from shuttle.errors import InvalidRequestError, NotFoundError, StoreError
+from shuttle.errors import ConflictError, InvalidRequestError, NotFoundError, StoreError
 from shuttle.events import instant_text
 from shuttle.store.builds import has_app
 from shuttle.store.ledger import DeliveryRow, find_deliveries, replay_batch, replay_delivery
@@ -52,20 +52,23 @@ def delivery_entry(row: DeliveryRow, clock: Clock) -> DeliveryEntry:
     return DeliveryEntry(**asdict(row) | {"next_attempt_at": None if due_at is None else instant_text(due_at)})
 
 
-@describe(Replayed, errors=(NotFoundError, StoreError))
+@describe(Replayed, errors=(NotFoundError, ConflictError, StoreError))
 async def replay_one(request: web.Request) -> web.StreamResponse:
     """`POST /-/deliveries/<id>/replay`: deliver it again now, in whatever state it is."""
     text = request.match_info["delivery_id"]
     if not re.fullmatch(WHOLE_NUMBER, text):
         raise NotFoundError("There is no such delivery.")
-    if not await request.app[SERVICES].database.run(replay_delivery, int(text)):
+    services = request.app[SERVICES]
+    found = await services.database.run(replay_delivery, int(text), services.vault.open)
+    if not found.chosen:
         raise NotFoundError("There is no such delivery.")
+    _refuse_unsendable(len(found.chosen), len(found.unsendable))
     return json_answer(Replayed(replayed=1))
 
 
 @describe(
     Replayed,
-    errors=(InvalidRequestError, NotFoundError, StoreError),
+    errors=(InvalidRequestError, NotFoundError, ConflictError, StoreError),
     parameters=(replace(_OF_APP, required=True), _OF_BUILD),
 )
 async def replay_given_up(request: web.Request) -> web.StreamResponse:
@@ -74,14 +77,26 @@ async def replay_given_up(request: web.Request) -> web.StreamResponse:
     if app_id is None:
         raise InvalidRequestError("Name the app whose deliveries are to be replayed.", field="app_id")
     build_id = query_text(request, "build_id")
-    database = request.app[SERVICES].database
+    database, unseal = request.app[SERVICES].database, request.app[SERVICES].vault.open
     if build_id is None and not await database.run(has_app, app_id):
         raise NotFoundError(f"There is no app {app_id}: no build of it was ever accepted.")
     if build_id is not None and await database.run(newest_of_pair, app_id, build_id, request[STANDING]) is None:
         raise NotFoundError(f"There is no build {build_id} of {app_id}.")
-    replayed, after = 0, 0
-    while chosen := await database.run(
-        replay_batch, app_id=app_id, build_id=build_id, after=after, limit=_REPLAYED_AT_ONCE
-    ):
-        replayed, after = replayed + len(chosen), chosen[-1]
-    return json_answer(Replayed(replayed=replayed))
+    chosen, unsendable, after = 0, 0, 0
+    while (
+        batch := await database.run(
+            replay_batch, unseal, app_id=app_id, build_id=build_id, after=after, limit=_REPLAYED_AT_ONCE
+        )
+    ).chosen:
+        chosen, unsendable, after = chosen + len(batch.chosen), unsendable + len(batch.unsendable), batch.chosen[-1]
+    _refuse_unsendable(chosen, unsendable)
+    return json_answer(Replayed(replayed=chosen))
+
+
+def _refuse_unsendable(chosen: int, unsendable: int) -> None:
+    """Raise ConflictError if some were left alone, although the others are sent again."""
+    if unsendable:
+        raise ConflictError(
+            f"{unsendable} of {chosen} deliveries cannot be sent again, because the key of their receivers is missing;"
+            " add that key to SHUTTLE_ENCRYPTION_KEYS."
+        )

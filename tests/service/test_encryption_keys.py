@@ -81,6 +81,25 @@ async def test_a_build_whose_key_was_removed_is_shown_without_its_encrypted_fiel
     assert new["arguments"] == {"A": "c"}
 
 
+async def test_status_whose_key_was_removed_is_not_sent_again(tmp_path: Path):
+    """If it were pending, no other status would be sent, and the next start would be refused."""
+    once = {"SHUTTLE_WEBHOOK_SCHEDULE_SECONDS": "0"}
+    async with running_shuttle(tmp_path, SHUTTLE_ENCRYPTION_KEYS=ANOTHER, **once) as shuttle:
+        await shuttle.submit("/app/1", webhooks={"status": "http://127.0.0.1:9/"})
+        await shuttle.delete("/app/1")
+        await shuttle.until_shown("/app/1", lambda build: build["receivers"][0]["state"] == "gave_up")
+        [given_up, *_] = (await shuttle.get("/-/deliveries?app_id=app&state=gave_up")).json["deliveries"]
+    async with running_shuttle(tmp_path, SHUTTLE_ENCRYPTION_KEYS=f"{OURS},{ANOTHER}") as shuttle:
+        await shuttle.post("/app/2", script_request())
+    async with running_shuttle(tmp_path, SHUTTLE_ENCRYPTION_KEYS=OURS) as shuttle:
+        for call in (f"/-/deliveries/{given_up['delivery_id']}/replay", "/-/deliveries/replay?app_id=app"):
+            refusal = await shuttle.post(call)
+            assert (refusal.status, refusal.json["code"]) == (409, "conflict")
+            assert "add that key to SHUTTLE_ENCRYPTION_KEYS" in refusal.json["message"]
+    async with running_shuttle(tmp_path, SHUTTLE_ENCRYPTION_KEYS=OURS):
+        pass
+
+
 async def test_the_first_start_makes_a_private_key_file(tmp_path: Path):
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "encryption.key").touch()  # left by a process that was killed while it wrote the file

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from cryptography.fernet import Fernet
 
 from shuttle.build import Ending, FinalLog, SourceFacts, State, StopCause
 from shuttle.delivery import DeliveryState, Outcome
@@ -13,7 +14,7 @@ from shuttle.store import Database
 from shuttle.store.apps import app_is_finished, mark_app_deleted, stop_builds
 from shuttle.store.builds import endpoints_and_artifacts, find_build, page_of_builds
 from shuttle.store.claims import NewClaim, begin_claim, claim_build, claims_of, end_claim
-from shuttle.store.ledger import find_deliveries, replay_batch
+from shuttle.store.ledger import find_deliveries, replay_batch, replay_delivery
 from shuttle.store.stored_outbox import StoredOutbox
 from shuttle.store.transitions import (
     attempt_trigger,
@@ -315,10 +316,38 @@ async def test_given_up_deliveries_can_be_replayed(database, vault, clock, outbo
     assert await outbox.due_deliveries(now=clock.steady(), limit=10, busy=frozenset()) == []
     [row] = await database.run(find_deliveries, app_id="app", build_id=None, state=DeliveryState.GAVE_UP, limit=10)
     assert (row.receiver, row.last_error) == ("r.example", "500")
-    chosen = await database.run(replay_batch, app_id="app", build_id=None, after=0, limit=10)
-    assert chosen == [due.delivery_id]
+    replayed = await database.run(replay_batch, vault.open, app_id="app", build_id=None, after=0, limit=10)
+    assert replayed == ([due.delivery_id], set())
     [again] = await outbox.due_deliveries(now=clock.steady(), limit=10, busy=frozenset())
     assert again.webhook_id == due.webhook_id
+
+
+async def test_delivery_whose_key_is_missing_is_not_replayed_and_does_not_keep_others_from_it(
+    database, vault, clock, outbox
+):
+    """A pending one would keep the next start from using the other keys."""
+    another = Vault([Fernet.generate_key().decode()])
+    hooks = [endpoint(by, f"http://r{n}.example/hook") for n, by in enumerate((vault, another))]
+    await accepted(database, vault, receivers=hooks)
+    deliveries = await outbox.due_deliveries(now=clock.steady(), limit=10, busy=frozenset())
+    for due in deliveries:
+        await outbox.record_attempt(attempt_at(due, clock, outcome=Outcome.GAVE_UP, error="500"))
+    ids = [due.delivery_id for due in deliveries]
+    replayed = await database.run(replay_batch, vault.open, app_id="app", build_id=None, after=0, limit=10)
+    assert replayed == (ids, {ids[1]})
+    assert await database.run(replay_delivery, ids[1], vault.open) == ([ids[1]], {ids[1]})
+    assert (await database.run(replay_delivery, 99, vault.open)).chosen == []
+    [pending] = await database.run(find_deliveries, app_id="app", build_id=None, state=DeliveryState.PENDING, limit=10)
+    assert pending.delivery_id == ids[0]
+
+
+async def test_delivery_whose_key_is_missing_does_not_keep_others_from_being_sent(database, vault, clock, outbox):
+    another = Vault([Fernet.generate_key().decode()])
+    hooks = [endpoint(by, f"http://r{n}.example/hook") for n, by in enumerate((another, vault))]
+    await accepted(database, vault, receivers=hooks)
+    due = await outbox.due_deliveries(now=clock.steady(), limit=10, busy=frozenset())
+    assert [(each.url, each.unsendable is None) for each in due] == [("", False), ("http://r1.example/hook", True)]
+    assert "add that key to SHUTTLE_ENCRYPTION_KEYS" in due[0].unsendable
 
 
 async def test_deliveries_are_listed_newest_first_by_app_build_and_state(database, vault, clock, outbox):
@@ -351,7 +380,9 @@ async def test_replay_continues_after_the_last_delivery_of_a_batch(database, vau
         await outbox.record_attempt(attempt_at(due, clock, outcome=Outcome.GAVE_UP, error="500"))
 
     async def batch(after, build_id=None):
-        return list(await database.run(replay_batch, app_id="app", build_id=build_id, after=after, limit=2))
+        return (
+            await database.run(replay_batch, vault.open, app_id="app", build_id=build_id, after=after, limit=2)
+        ).chosen
 
     assert await batch(0, "2") == []
     first = await batch(0)

@@ -33,6 +33,7 @@ async def deliver(
     allow_loopback=True,
     payload_format: PayloadFormat = PayloadFormat.STANDARD,
     times=1,
+    unsendable: str | None = None,
 ) -> Attempt:
     """The last of `times` attempts, one after the other in one session."""
     async with outgoing_session(AddressPolicy(allow_loopback=allow_loopback)) as session:
@@ -52,6 +53,7 @@ async def deliver(
             headers=headers or {},
             payload_format=payload_format,
             tries=tries,
+            unsendable=unsendable,
             queued_steady_at=NOW,
         )
         for _ in range(times - 1):
@@ -251,3 +253,9 @@ async def test_forbidden_addresses_are_not_connected_to():
     assert attempt.outcome == "failed"
     assert "SHUTTLE_ALLOW_NETWORKS" in str(attempt.error)
     assert "secret" not in str((await deliver("http://u:secret@2130706433/secret")).error)
+
+
+async def test_unsendable_delivery_is_retried_on_its_schedule_without_being_sent():
+    for tries, outcome in ((0, "failed"), (2, "gave_up")):
+        attempt = await deliver("", unsendable="The key is missing.", tries=tries)
+        assert (attempt.outcome, attempt.status_code, attempt.error) == (outcome, None, "The key is missing.")

@@ -102,8 +102,8 @@ async def test_list_of_deliveries_does_not_read_all_deliveries(delivered, ids, s
 
 
 async def test_replay_reads_given_up_deliveries_only(delivered):
-    assert await steps_of(delivered, replay_batch, app_id="big", build_id=None, after=0, limit=10) < 2000
-    assert await steps_of(delivered, replay_batch, app_id="big", build_id="7", after=0, limit=10) < 2000
+    assert await steps_of(delivered, replay_batch, unseal=bytes, app_id="big", build_id=None, after=0, limit=10) < 2000
+    assert await steps_of(delivered, replay_batch, unseal=bytes, app_id="big", build_id="7", after=0, limit=10) < 2000
 
 
 async def test_deliveries_that_wait_for_a_later_attempt_are_not_read_for_those_that_are_due(tmp_path):
