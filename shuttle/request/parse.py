@@ -22,11 +22,15 @@ from shuttle.request.shape import Destination, Webhooks, read_shape, refuse, unk
 from shuttle.settings import Settings
 from shuttle.sources.catalogue import read_source
 from shuttle.sources.kind import Source
+from shuttle.storable import is_storable
 
 DEFAULT_PIPELINE = "docker-image"
 
 _MAX_METADATA_BYTES = 64 * 1024
 _MAX_TEXT_BYTES = 64 * 1024
+# Builds are listed by this label, and databases limit the length of an indexed text. The build state API has the same
+# limit.
+_MAX_PLATFORM_CHARACTERS = 128
 # Each tag is a push of its own.
 _MAX_TAGS = 100
 _RESUMED_AFTER_SECONDS = 3600
@@ -34,7 +38,6 @@ _RESUMED_TIMES = 1
 
 _READABLE = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 _CHECKSUM = re.compile(r"sha256:([0-9A-Fa-f]{64})")
-_NO_TEXT = re.compile(r"[\x00\ud800-\udfff]")
 
 
 def parse_build_request(value: Any, settings: Settings, pipelines: Pipelines) -> ParsedRequest:
@@ -193,12 +196,17 @@ def _read_labels(labels: dict[str, str]) -> dict[str, str]:
         raise InvalidRequestError(
             f"Shorten the labels: together they may have at most {_MAX_TEXT_BYTES} bytes.", field="labels"
         )
+    if len(labels.get("platform", "")) > _MAX_PLATFORM_CHARACTERS:
+        raise InvalidRequestError(
+            f"Shorten the platform: its name may have at most {_MAX_PLATFORM_CHARACTERS} characters.",
+            field="labels.platform",
+        )
     return labels
 
 
 def check_text(text: str, name: str) -> None:
     """Limit the size of a text, because lists of builds show it; refuse what databases and XML cannot hold."""
-    if _NO_TEXT.search(text):
+    if not is_storable(text):
         raise InvalidRequestError("Write the text without NUL characters and lone surrogates.", field=name)
     if len(text.encode()) > _MAX_TEXT_BYTES:
         raise InvalidRequestError(f"Shorten the text: it may have at most {_MAX_TEXT_BYTES} bytes.", field=name)

@@ -1,4 +1,4 @@
-"""Creates an index of a table that may be large, for migrations: on PostgreSQL without blocking writes meanwhile."""
+"""Creates and drops an index of a table that may be large, for migrations: on PostgreSQL without blocking writes."""
 
 from collections.abc import Sequence
 
@@ -30,6 +30,15 @@ def create_large_index(
             postgresql_concurrently=True,
             if_not_exists=True,
         )
+
+
+def drop_large_index(name: str, table: str) -> None:
+    """Drop the index, if it exists; see `create_large_index` for what has to be repeatable."""
+    if op.get_bind().dialect.name != "postgresql":
+        op.drop_index(name, table, if_exists=True)
+        return
+    with op.get_context().autocommit_block():
+        op.drop_index(name, table, postgresql_concurrently=True, if_exists=True)
 
 
 def _is_unfinished(name: str) -> bool:

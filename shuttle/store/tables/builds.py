@@ -36,7 +36,10 @@ apps = sa.Table(
 
 
 class _PlatformLabel(sa.ColumnElement[str]):
-    """The label `platform` of a build, written alike in queries and in the index `builds_by_platform`."""
+    """The label `platform` of a build, written alike in queries and in the index `builds_of_platform`.
+
+    Its first 128 characters are all of it, except in builds from before the limit of `request/parse.py`.
+    """
 
     type = sa.Text()
     inherit_cache = True
@@ -44,12 +47,12 @@ class _PlatformLabel(sa.ColumnElement[str]):
 
 @compiles(_PlatformLabel, "sqlite")
 def _on_sqlite(_element: _PlatformLabel, _compiler: sa.Compiled, **_options: Any) -> str:
-    return "json_extract(labels, '$.platform')"
+    return "substr(json_extract(labels, '$.platform'), 1, 128)"
 
 
 @compiles(_PlatformLabel, "postgresql")
 def _on_postgresql(_element: _PlatformLabel, _compiler: sa.Compiled, **_options: Any) -> str:
-    return "(labels ->> 'platform')"
+    return "left(labels ->> 'platform', 128)"
 
 
 # Both databases use the index of an expression only if the query has the same expression without parameters.
@@ -138,7 +141,7 @@ builds = sa.Table(
     _part_of_builds("builds_open_records", "finished_at IS NULL AND api = 'record'", "app_id", "position"),
     _part_of_builds("builds_by_parent", "parent_uuid IS NOT NULL", "parent_uuid"),
     _part_of_builds("builds_by_resumed", "resume_from IS NOT NULL", "resume_from"),
-    _part_of_builds("builds_by_platform", PLATFORM_LABEL.is_not(None), PLATFORM_LABEL, "position"),
+    _part_of_builds("builds_of_platform", PLATFORM_LABEL.is_not(None), PLATFORM_LABEL, "position"),
     _part_of_builds("builds_unarchived", "finished_at IS NOT NULL AND archived_at IS NULL", "position"),
     # Each index that a new build is in makes a POST write another page; these are changed only when a build ends.
     _part_of_builds("builds_by_end", "finished_at IS NOT NULL", "finished_at"),

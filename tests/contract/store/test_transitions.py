@@ -1,6 +1,7 @@
 """The recorded state machine: conditions, events, slots, stops."""
 
 import json
+from secrets import token_hex
 
 import pytest
 from cryptography.fernet import Fernet
@@ -15,6 +16,7 @@ from shuttle.store.apps import app_is_finished, mark_app_deleted, stop_builds
 from shuttle.store.builds import endpoints_and_artifacts, find_build, page_of_builds
 from shuttle.store.claims import NewClaim, begin_claim, claim_build, claims_of, end_claim
 from shuttle.store.ledger import find_deliveries, replay_batch, replay_delivery
+from shuttle.store.record_lists import BuildFilter, page_of_records
 from shuttle.store.stored_outbox import StoredOutbox
 from shuttle.store.transitions import (
     attempt_trigger,
@@ -292,6 +294,14 @@ async def test_full_queue_refuses_new_builds_but_not_repeats(database, vault):
     with pytest.raises(QueueFullError):
         await record(database, vault, new_build(vault, "app", "2"), queue_limit=1)
     assert (await record(database, vault, new_build(vault, "app", "1"), queue_limit=1)).replayed
+
+
+async def test_build_with_a_long_label_of_an_earlier_version_can_be_recorded_again(database, vault):
+    """A rebuild copies the labels. PostgreSQL refuses a row of an index that has more than 2,704 bytes, compressed."""
+    platform = token_hex(5000)
+    build = await accepted(database, vault, labels={"platform": platform})
+    listed = await database.run(page_of_records, BuildFilter(platform=platform[:128]), skip=0, limit=10)
+    assert [each.build_uuid for each in listed] == [build.build_uuid]
 
 
 async def test_failing_transaction_does_not_affect_others_of_its_group(database, vault):

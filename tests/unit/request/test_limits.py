@@ -69,6 +69,11 @@ def kafka(hosts: int) -> str:
             "labels",
         ),
         (
+            script(labels={"platform": TWO_BYTES * 128}),
+            script(labels={"platform": TWO_BYTES * 129}),
+            "labels.platform",
+        ),
+        (
             script(human_readable_info=TWO_BYTES * (32 * KIB)),
             script(human_readable_info=TWO_BYTES * (32 * KIB) + "x"),
             "human_readable_info",

@@ -1,8 +1,11 @@
 """Migrations of a PostgreSQL database beside replicas: they block nobody, wait for one another, and can be killed."""
 
 import asyncio
+import json
 import threading
 from collections.abc import Iterator
+from datetime import UTC, datetime
+from secrets import token_hex
 
 import psycopg
 import pytest
@@ -15,7 +18,7 @@ from shuttle.store.postgres_migrate import bring_postgres_up_to_date, migration_
 from tests.support.clock import SetClock
 from tests.support.free_port import free_port
 from tests.support.postgres_server import PASSWORD, PostgresServer, running_postgres
-from tests.support.shuttle_store import migrate_to
+from tests.support.shuttle_store import build_row, migrate_to
 
 # The tests share a PostgreSQL server, whose start takes seconds.
 pytestmark = pytest.mark.slow
@@ -131,6 +134,24 @@ async def test_migration_that_was_killed_while_it_made_an_index_is_repeated(url:
     assert bring_postgres_up_to_date(url) == Migrations().head
     assert execute(url, invalid) == []
     assert execute(url, "SELECT to_regclass('builds_with_source') IS NOT NULL") == [(True,)]
+
+
+def test_database_with_a_long_label_is_migrated(url: str):
+    migrated_to(url, "0025")
+    row = build_row("app", 1, datetime(2026, 1, 1, tzinfo=UTC), labels=json.dumps({"platform": token_hex(5000)}))
+    with psycopg.connect(url) as connection:
+        connection.execute("INSERT INTO apps (app_id, job_name, created_at) VALUES ('app', 'job', now())")
+        names = ", ".join(row)
+        connection.execute(f"INSERT INTO builds ({names}) VALUES ({', '.join(['%s'] * len(row))})", [*row.values()])
+    assert bring_postgres_up_to_date(url) == Migrations().head
+
+
+def test_index_of_whole_labels_is_replaced(url: str):
+    migrated_to(url, "0026")
+    execute(url, "CREATE INDEX builds_by_platform ON builds ((labels ->> 'platform'), position)")
+    bring_postgres_up_to_date(url)
+    query = "SELECT indexname FROM pg_indexes WHERE indexname LIKE 'builds_%_platform'"
+    assert execute(url, query) == [("builds_of_platform",)]
 
 
 async def test_suspended_migration_keeps_no_table_locked(url: str, monkeypatch: pytest.MonkeyPatch):
