@@ -5,9 +5,12 @@ import structlog
 from shuttle.build import Build
 from shuttle.errors import JenkinsUnavailableError
 from shuttle.lifecycle import Services
-from shuttle.store.apps import assign_controller
+from shuttle.store.apps import assign_controller, keep_controller
 
 log = structlog.get_logger()
+
+# An app may have 50,000 builds; 500 of them take some 20 ms.
+_KEPT_AT_ONCE = 500
 
 
 async def on_controller(build: Build, services: Services) -> Build:
@@ -28,6 +31,9 @@ async def on_controller(build: Build, services: Services) -> Build:
         raise JenkinsUnavailableError("No controller of JENKINS_URL answers.")
     if build.controller:
         log.warning("an app moves to another controller", app_id=build.app_id, controller=others[0])
+        first: str | None = ""
+        while first is not None:
+            first = await services.database.run(keep_controller, build, first=first, limit=_KEPT_AT_ONCE)
     return await services.database.run(assign_controller, build, others[0])
 
 

@@ -12,7 +12,7 @@ from shuttle.errors import ConflictError, GoneError, QueueFullError
 from shuttle.events import instant_text
 from shuttle.standing import Standing
 from shuttle.store import Database
-from shuttle.store.apps import app_is_finished, mark_app_deleted, stop_builds
+from shuttle.store.apps import app_is_finished, assign_controller, keep_controller, mark_app_deleted, stop_builds
 from shuttle.store.builds import endpoints_and_artifacts, find_build, page_of_builds
 from shuttle.store.claims import NewClaim, begin_claim, claim_build, claims_of, end_claim
 from shuttle.store.ledger import find_deliveries, replay_batch, replay_delivery
@@ -302,6 +302,22 @@ async def test_build_with_a_long_label_of_an_earlier_version_can_be_recorded_aga
     build = await accepted(database, vault, labels={"platform": platform})
     listed = await database.run(page_of_records, BuildFilter(platform=platform[:128]), skip=0, limit=10)
     assert [each.build_uuid for each in listed] == [build.build_uuid]
+
+
+async def test_triggered_builds_stay_on_their_controller_when_the_app_moves(database, vault):
+    for number in "1234":
+        build = await triggered(database, (await accepted(database, vault, build_id=number)).build_uuid)
+        if number != "4":
+            await database.run(finish_build, build.build_uuid, Ending(State.FAILED))
+    new = await staged(database, (await accepted(database, vault, build_id="5")).build_uuid)
+    first, calls = "", 0
+    while first is not None:
+        first, calls = await database.run(keep_controller, new, first=first, limit=2), calls + 1
+    assert calls == 3
+    assert (await database.run(assign_controller, new, "other")).controller == "other"
+    shown = await database.run(page_of_builds, app_id="app")
+    assert [build.controller for build in shown] == ["other", *["default"] * 4]
+    assert await database.run(keep_controller, new, first="", limit=2) is None, "the app has moved"
 
 
 async def test_failing_transaction_does_not_affect_others_of_its_group(database, vault):

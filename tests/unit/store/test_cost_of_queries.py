@@ -7,7 +7,8 @@ import pytest
 
 from shuttle.delivery import DeliveryState
 from shuttle.standing import Standing
-from shuttle.store.apps import app_is_finished, mark_app_deleted
+from shuttle.store.apps import app_is_finished, assign_controller, keep_controller, mark_app_deleted
+from shuttle.store.builds import find_build
 from shuttle.store.idle_apps import idle_apps
 from shuttle.store.ledger import find_deliveries, replay_batch
 from shuttle.store.open_work import open_work
@@ -104,6 +105,18 @@ async def test_list_of_deliveries_does_not_read_all_deliveries(delivered, ids, s
 async def test_replay_reads_given_up_deliveries_only(delivered):
     assert await steps_of(delivered, replay_batch, unseal=bytes, app_id="big", build_id=None, after=0, limit=10) < 2000
     assert await steps_of(delivered, replay_batch, unseal=bytes, app_id="big", build_id="7", after=0, limit=10) < 2000
+
+
+async def test_app_moves_to_another_controller_in_transactions_of_bounded_size(delivered):
+    """With 50,000 builds, one statement for all took longer than a transaction may, and the app never moved."""
+
+    def trigger(tx):
+        tx.execute(builds.update().values(trigger_attempted_at=AT))
+
+    await delivered.run(trigger)
+    build = await delivered.run(find_build, "u1")
+    assert await steps_of(delivered, keep_controller, build=build, first="2", limit=10) < 5000
+    assert await steps_of(delivered, assign_controller, build=build, controller="other") < 2000
 
 
 async def test_deliveries_that_wait_for_a_later_attempt_are_not_read_for_those_that_are_due(tmp_path):
