@@ -175,8 +175,7 @@ def _startable(tx: Tx, columns: Sequence[Any], busy: frozenset[int], full_hosts:
         return query
     if not tx.takes_apps:
         return query.where(sa.false())  # this process is releasing its apps
-    mine = sa.select(builds.c.build_uuid).join(apps, apps.c.app_id == builds.c.app_id)
-    return query.where(receivers.c.build_uuid.in_(mine.where(apps.c.owner == tx.instance)))
+    return query.where(deliveries.c.app_id.in_(sa.select(apps.c.app_id).where(apps.c.owner == tx.instance)))
 
 
 def _due_delivery(row: Any, unseal: Callable[[bytes], bytes]) -> DueDelivery:

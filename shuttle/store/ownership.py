@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from shuttle.delivery import DeliveryState
 from shuttle.store.fence import Ownership
 from shuttle.store.replicas import Replica
-from shuttle.store.tables import TO_RUN, apps, auto_resumes, builds, deliveries, receivers, replicas, sinks
+from shuttle.store.tables import TO_RUN, apps, auto_resumes, builds, deliveries, replicas, sinks
 from shuttle.store.tx import Topic, Tx
 
 # Nobody owns the app: it has no owner, or its owner was removed from the replicas.
@@ -18,16 +18,12 @@ _ORPHANED = sa.or_(apps.c.owner.is_(None), apps.c.owner.not_in(sa.select(replica
 def _open_work() -> Sequence[sa.Select[tuple[str]]]:
     """The app of each unfinished or unarchived build, open sink, pending delivery, planned resume and deletion."""
     of_sinks = sa.select(builds.c.app_id).join(sinks, sinks.c.build_uuid == builds.c.build_uuid)
-    of_deliveries = (
-        sa.select(builds.c.app_id)
-        .join(receivers, receivers.c.build_uuid == builds.c.build_uuid)
-        .join(deliveries, deliveries.c.receiver_id == receivers.c.receiver_id)
-    )
     return (
         sa.select(builds.c.app_id).where(TO_RUN),
         sa.select(builds.c.app_id).where(builds.c.finished_at.is_not(None), builds.c.archived_at.is_(None)),
         of_sinks.where(sinks.c.ended_at.is_(None)),
-        of_deliveries.where(deliveries.c.state == DeliveryState.PENDING),
+        # By their own column: with many pending ones, PostgreSQL would hash all receivers at each heartbeat.
+        sa.select(deliveries.c.app_id).where(deliveries.c.state == DeliveryState.PENDING),
         sa.select(auto_resumes.c.app_id),
         sa.select(apps.c.app_id).where(apps.c.deleted_at.is_not(None)),
     )
