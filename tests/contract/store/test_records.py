@@ -16,7 +16,7 @@ from shuttle.store.builds import page_of_builds
 from shuttle.store.open_work import open_builds, open_work
 from shuttle.store.record_ends import abandoned_records
 from shuttle.store.record_failures import FailureReport, end_record, failures_of, record_failure
-from shuttle.store.record_lists import BuildFilter, page_of_records
+from shuttle.store.record_lists import BuildFilter, count_records, page_of_records
 from shuttle.store.record_states import EndedBuildError, StateReport, record_state, states_of
 from shuttle.store.records import NewRecord, children_of, create_record, known_build
 from shuttle.store.retain import Expiring, drop_record, expired_builds
@@ -99,6 +99,17 @@ async def test_the_stop_of_a_record_of_a_deleted_app_is_recorded_and_found_again
     assert (await database.run(open_work)).stopped_records == to_end
     await database.run(stop_builds, to_end)
     assert (await database.run(open_work)).stopped_records == []
+
+
+async def test_builds_are_counted_by_status_platform_and_state_code(database: Database, vault: Vault):
+    for number, labels in enumerate(({"platform": "aws"}, {"platform": "aws"}, {"platform": ""}, {}), 1):
+        await database.run(create_record, new_record(vault, number, labels=labels, state_code=10 * (number // 2)))
+    await record_build(database, vault, new_build(vault))
+    assert await database.run(count_records) == (
+        {"pending": 1, "running": 4, "completed": 0, "failed": 0},
+        {"aws": 2, "unspecified": 3},
+        {0: 2, 10: 2, 20: 1},
+    )
 
 
 async def test_record_is_not_work_of_this_service(database: Database, vault: Vault, build: Build):
