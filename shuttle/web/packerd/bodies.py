@@ -8,10 +8,10 @@ from pydantic import ValidationError
 from shuttle.errors import BodyTooLargeError, shortened
 from shuttle.lifecycle.packer_request import PackerRequest
 from shuttle.request import MAX_JSON_BYTES, decode_json
+from shuttle.storable import is_storable
 from shuttle.web.body import json_body
 from shuttle.web.packerd.errors import Number, UnknownError, WrongShapeError
 from shuttle.web.packerd.models import NewBuildrequest
-from shuttle.web.storable import is_storable
 
 _ID_CHARACTERS = 36
 _STAGE_CHARACTERS = 64
