@@ -14,13 +14,21 @@ class OwnerWaits:
         self._waits: dict[asyncio.Timeout, str] = {}
 
     @asynccontextmanager
-    async def waiting(self, key: str, seconds: float | None = None) -> AsyncIterator[None]:
-        """End the block with NotOwnerError after `seconds` (None = no limit), or as soon as `end` is called for it."""
+    async def waiting(self, key: str, seconds: float | None = None) -> AsyncIterator[Callable[[], None]]:
+        """End the block with NotOwnerError after `seconds` (None = no limit), or as soon as `end` is called for it.
+
+        The block gets a function that begins the seconds anew.
+        """
         wait = asyncio.timeout(seconds)
+
+        def begin_anew() -> None:
+            if seconds is not None and wait in self._waits and not wait.expired():
+                wait.reschedule(asyncio.get_running_loop().time() + seconds)
+
         try:
             async with wait:
                 self._waits[wait] = key
-                yield
+                yield begin_anew
         except TimeoutError:
             if not wait.expired():
                 raise
@@ -30,6 +38,7 @@ class OwnerWaits:
 
     def end(self, is_over: Callable[[str], bool]) -> None:
         """End the blocks whose key is over. One that is ending already cannot be ended again."""
-        for wait, key in self._waits.items():
-            if is_over(key) and not wait.expired():
+        for wait in [wait for wait, key in self._waits.items() if is_over(key)]:
+            del self._waits[wait]  # so that it does not begin anew
+            if not wait.expired():
                 wait.reschedule(0)  # at once

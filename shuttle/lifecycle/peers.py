@@ -1,6 +1,6 @@
 """Requests to other replicas: a call that only the owner of an app can answer is passed on to the owner."""
 
-from collections.abc import AsyncIterable, AsyncIterator, Container, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Container, Mapping
 from contextlib import asynccontextmanager
 
 import aiohttp
@@ -49,19 +49,20 @@ class Peers:
         """The answer of the replica.
 
         Raises NotOwnerError if it does not answer within `seconds`, or is considered dead meanwhile: another replica
-        may own the app now.
+        may own the app now. The seconds begin anew with each chunk of the body, because the owner limits how slowly an
+        agent may send.
         """
         path = f"{PREFIX}/{path_and_query}"
         signed = {**(headers or {}), HEADER: self.signature.sign(method, path)}
         limits = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_SECONDS)
         try:
             async with (
-                self._calls.waiting(owner.instance, seconds),
+                self._calls.waiting(owner.instance, seconds) as begin_anew,
                 self._session.request(
                     method,
                     URL(owner.url.rstrip("/") + path, encoded=True),
                     headers=signed,
-                    data=body,
+                    data=None if body is None else _noting_chunks(body, begin_anew),
                     timeout=limits,
                     allow_redirects=False,
                 ) as answer,
@@ -73,3 +74,9 @@ class Peers:
     def end_calls_except(self, instances: Container[str]) -> None:
         """End the requests to replicas that are not in `instances`: a dead one may be frozen, and never answer."""
         self._calls.end(lambda instance: instance not in instances)
+
+
+async def _noting_chunks(body: AsyncIterable[bytes], note: Callable[[], None]) -> AsyncIterator[bytes]:
+    async for chunk in body:
+        note()
+        yield chunk
