@@ -90,8 +90,9 @@ class Jenkins(Protocol):
         are no nodes with the label …"). Read from the same listing as `waiting`. Always empty with 2.263.4, which does
         not report the build that a `node` step belongs to."""
 
-    async def queue_item(self, item: int) -> QueueItem:
-        """The item. JenkinsNotFoundError 5 minutes after it has left the queue, and after a restart of Jenkins."""
+    async def queue_item(self, item: int, build_uuid: str) -> QueueItem:
+        """The build's item. JenkinsNotFoundError 5 minutes after it has left the queue, after a restart of Jenkins, and
+        if the number belongs to an item without the build's marker: a Jenkins that was killed gives numbers again."""
 
     async def find_build(self, job: str, build_uuid: str) -> JenkinsBuild | None:
         """The job's build with the marker; if there are several (a replay), the first that is no ghost. None = a
@@ -108,8 +109,9 @@ class Jenkins(Protocol):
         from its last `limit_bytes`, without the lines of the pipeline engine. Read it once the build is over.
         JenkinsNotFoundError if Jenkins does not have the build any more."""
 
-    async def cancel(self, item: int) -> None:
-        """Remove an item from the queue; succeeds if it has left already or is unknown."""
+    async def cancel(self, item: int, build_uuid: str) -> None:
+        """Remove the build's item from the queue; succeeds if it has left already or is unknown. An item without the
+        build's marker stays in the queue."""
 
     async def stop(self, job: str, number: int, command: StopCommand) -> None:
         """Stop a build. Succeeds if the build is finished or missing."""

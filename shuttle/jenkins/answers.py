@@ -10,7 +10,7 @@ from urllib.parse import unquote
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
-from shuttle.errors import JenkinsRefusedError, JenkinsUnavailableError, ShuttleError
+from shuttle.errors import JenkinsNotFoundError, JenkinsRefusedError, JenkinsUnavailableError, ShuttleError
 from shuttle.jenkins import JenkinsBuild, Load, QueueItem
 from shuttle.jenkins.credentials import permission_name
 from shuttle.jenkins.queue import Listing
@@ -23,7 +23,7 @@ MARKER_PARAMETER = "BUILD_UUID"
 BUILD_TREE = "number,building,result,queueId,inProgress,duration,executor[number]"
 MARKED_BUILD_TREE = BUILD_TREE + ",actions[parameters[name,value]]"
 NEWEST_BUILD_TREE = f"lastBuild[{BUILD_TREE}]"
-QUEUE_ITEM_TREE = "id,why,cancelled,executable[number]"
+QUEUE_ITEM_TREE = "id,why,cancelled,executable[number],actions[parameters[name,value]]"
 QUEUE_LENGTH_TREE = "items[id]"
 EXECUTORS_TREE = "totalExecutors,busyExecutors"
 QUEUE_TREE = "items[id,why,task[url],actions[parameters[name,value]]]"
@@ -160,9 +160,12 @@ def queue_listing(answer: JenkinsResponse) -> Listing:
     return Listing(marked, nodes)
 
 
-def queue_item(answer: JenkinsResponse) -> QueueItem:
-    """An item that waits or has left the queue. If it left with a null `executable`, it was cancelled or will start."""
-    item = _read(_QUEUE_ITEM, answer)
+def queue_item(answer: JenkinsResponse, build_uuid: str) -> QueueItem:
+    """An item that waits or has left the queue. If it left with a null `executable`, it was cancelled or will start.
+
+    Raises JenkinsNotFoundError if it is not the build's item.
+    """
+    item = _read_item(answer, build_uuid)
     left = item.kind.endswith("LeftItem")
     return QueueItem(
         item.id,
@@ -172,9 +175,24 @@ def queue_item(answer: JenkinsResponse) -> QueueItem:
     )
 
 
-def has_left_queue(answer: JenkinsResponse) -> bool:
-    """Whether the item no longer waits: it became a build, or was cancelled."""
-    return _read(_QUEUE_ITEM, answer).kind.endswith("LeftItem")
+def has_left_queue(answer: JenkinsResponse, build_uuid: str) -> bool:
+    """Whether the item no longer waits: it became a build, or was cancelled.
+
+    Raises JenkinsNotFoundError if it is not the build's item.
+    """
+    return _read_item(answer, build_uuid).kind.endswith("LeftItem")
+
+
+def _read_item(answer: JenkinsResponse, build_uuid: str) -> _QueueItem:
+    """The item; raises JenkinsNotFoundError if it lacks the build's marker.
+
+    Jenkins saves its queue and the last number up to 60 s late. So after a kill, items are lost and their numbers are
+    given again, also to items without any marker: those of jobs of others and of `node` steps.
+    """
+    item = _read(_QUEUE_ITEM, answer)
+    if _marker(item.actions) != build_uuid:
+        raise JenkinsNotFoundError(f"Jenkins has the queue item {item.id} for another build.")
+    return item
 
 
 def build(answer: JenkinsResponse) -> JenkinsBuild:

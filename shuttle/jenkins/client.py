@@ -27,9 +27,9 @@ class JenkinsClient:
 
     `url` is JENKINS_URL including its userinfo. A job in a folder is named `folder/name`. `folder` is used by `check`
     alone: the permission to create jobs may be granted only there. The polls of builds, consoles, the queue and the
-    load wait for `budget`. Commands do not, nor do the GETs for jobs and for `check`. `observe` gets the kind and the
-    seconds of every request. Timeouts are in seconds: for a connection, for a whole answer, and for the longest silence
-    within a console's text, whose total time is not limited.
+    load wait for `budget`. Commands do not, nor do the GETs for jobs, for `cancel` and for `check`. `observe` gets the
+    kind and the seconds of every request. Timeouts are in seconds: for a connection, for a whole answer, and for the
+    longest silence within a console's text, whose total time is not limited.
     """
 
     def __init__(
@@ -123,9 +123,9 @@ class JenkinsClient:
         """See `shuttle.jenkins.Jenkins`."""
         return (await self._queue.listing()).nodes
 
-    async def queue_item(self, item: int) -> QueueItem:
+    async def queue_item(self, item: int, build_uuid: str) -> QueueItem:
         """See `shuttle.jenkins.Jenkins`."""
-        return answers.queue_item(await self._fetch_queue_item(item))
+        return answers.queue_item(await self._query(*_question_of_item(item)), build_uuid)
 
     async def find_build(self, job: str, build_uuid: str) -> JenkinsBuild | None:
         """See `shuttle.jenkins.Jenkins`. Replays have the marker, too: the first build that is not a ghost counts."""
@@ -172,12 +172,13 @@ class JenkinsClient:
 
     # --- commands
 
-    async def cancel(self, item: int) -> None:
+    async def cancel(self, item: int, build_uuid: str) -> None:
         """See `shuttle.jenkins.Jenkins`."""
-        with self._refused.watch("cancel"):
-            await self._cancel(item)
+        if await self._waits(item, build_uuid):
+            with self._refused.watch("cancel"):
+                await self._cancel(item, build_uuid)
 
-    async def _cancel(self, item: int) -> None:
+    async def _cancel(self, item: int, build_uuid: str) -> None:
         answer = await self._session.post("cancel", f"queue/cancelItem?id={item}")
         if answer.status in {200, 204, 302}:
             return
@@ -187,7 +188,7 @@ class JenkinsClient:
             # This refusal has no header that names the permission (recorded).
             raise answers.refusal(f"cancel the queue item {item}", "Job/Cancel")
         # Jenkins answers 500 for an item that has left the queue; check whether it has.
-        elif answer.status != 500 or not await self._has_left_queue(item):
+        elif answer.status != 500 or await self._waits(item, build_uuid):
             raise answers.failure(answer, f"cancel the queue item {item}")
 
     async def stop(self, job: str, number: int, command: StopCommand) -> None:
@@ -251,6 +252,9 @@ class JenkinsClient:
         """A GET within the budget; any status but 200 raises."""
         async with self.budget.poll():
             answer = await self._session.get(kind, path)
+        return await self._expect_200(answer, what)
+
+    async def _expect_200(self, answer: JenkinsResponse, what: str) -> JenkinsResponse:
         if answer.status != 200:
             raise await self._failure(answer, what)
         return answer
@@ -258,15 +262,14 @@ class JenkinsClient:
     async def _fetch_queue(self) -> Listing:
         return answers.queue_listing(await self._query("queue", _json("queue/", answers.QUEUE_TREE), "show its queue"))
 
-    async def _fetch_queue_item(self, item: int) -> JenkinsResponse:
-        path = _json(f"queue/item/{item}/", answers.QUEUE_ITEM_TREE)
-        return await self._query("queue_item", path, f"show the queue item {item}")
-
-    async def _has_left_queue(self, item: int) -> bool:
+    async def _waits(self, item: int, build_uuid: str) -> bool:
+        """Whether it is the build's item, and has not left the queue."""
+        kind, path, what = _question_of_item(item)
         try:
-            return answers.has_left_queue(await self._fetch_queue_item(item))
+            answer = await self._expect_200(await self._session.get(kind, path), what)
+            return not answers.has_left_queue(answer, build_uuid)
         except JenkinsNotFoundError:
-            return True
+            return False
 
     async def _takes_parameters(self, job: str) -> bool:
         """Jenkins answers 500 (newer: 400) for a job without parameters; this distinguishes it from other faults."""
@@ -285,3 +288,8 @@ class JenkinsClient:
 
 def _json(path: str, tree: str) -> str:
     return f"{path}api/json?tree={quote(tree)}"
+
+
+def _question_of_item(item: int) -> tuple[str, str, str]:
+    """Kind and path of the request for a queue item, and what is asked for."""
+    return "queue_item", _json(f"queue/item/{item}/", answers.QUEUE_ITEM_TREE), f"show the queue item {item}"

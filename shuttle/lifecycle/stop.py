@@ -144,7 +144,7 @@ async def _stop_in_jenkins(build: Build, command: StopCommand, services: Service
         if build.build_number is not None:
             await services.jenkins_of(build).stop(build.job_name, build.build_number, command)
         elif build.queue_item is not None:
-            await services.jenkins_of(build).cancel(build.queue_item)
+            await services.jenkins_of(build).cancel(build.queue_item, build.build_uuid)
             return False
         else:
             return False

@@ -148,7 +148,7 @@ async def _delete_job(build: Build, services: Services) -> TriggerAgain | None:
 async def _poll_item(build: Build, queue_item: int, services: Services) -> Ending | None:
     """Poll an item that left the queue: it was cancelled or has started. `executable: null` may mean either."""
     try:
-        item = await services.jenkins_of(build).queue_item(queue_item)
+        item = await services.jenkins_of(build).queue_item(queue_item, build.build_uuid)
     except JenkinsNotFoundError:  # items are dropped after 5 minutes and at a restart; the marker finds the build
         if await find_in_jenkins(build, services) is None:
             raise

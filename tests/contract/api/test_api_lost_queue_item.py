@@ -1,15 +1,21 @@
-"""Jenkins forgets an item that left its queue, after five minutes or a restart: the build is found by its marker."""
+"""Jenkins forgets an item that left its queue, after five minutes or a restart: the build is found by its marker.
+
+A Jenkins that was killed may give the number of a lost item to another one.
+"""
 
 import asyncio
+import json
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 from aiohttp import web
 
 from jenkins_emulator.queue import LEFT_ITEM_SECONDS
-from tests.support.inprocess import Jenkins, running_jenkins, running_shuttle
+from tests.contract.jenkins.job_xml import job_xml
+from tests.support.inprocess import Jenkins, Shuttle, running_jenkins, running_shuttle
 
 
 class Watch:
@@ -60,3 +66,48 @@ async def test_build_of_a_forgotten_queue_item_is_found_by_its_marker(
             assert (await shuttle.until(path))["state"] == "succeeded"
         assert sum("buildWithParameters" in path for _, path in jenkins.calls) == 2
     assert (tmp_path / "ran").read_text() == "ran\n"
+
+
+async def jenkins_is_killed(jenkins: Jenkins, folder: Path, item: int) -> None:
+    """Kill and start a Jenkins that has not saved its queue since before the item: the next item gets its number."""
+    await jenkins.emulated.close()
+    (folder / "jenkins" / "queue" / f"{item}.json").unlink()
+    (folder / "jenkins" / "queue" / "next-id").write_text(str(item))
+    await jenkins.emulated.start()
+
+
+@asynccontextmanager
+async def item_of_others(folder: Path, delay: str) -> AsyncIterator[tuple[Shuttle, Jenkins, int]]:
+    """The build /app/1 is queued as an item whose number now belongs to the item of a job of others."""
+    async with running_jenkins(folder) as jenkins, running_shuttle(folder, jenkins.url) as shuttle:
+        assert await jenkins.call("POST", "/quietDown") == 302
+        await shuttle.submit("/app/1")
+        queued = await shuttle.until_shown("/app/1", lambda build: build["jenkins"]["queue_item"] is not None)
+        item = queued["jenkins"]["queue_item"]
+        jenkins.fault = lambda _: web.Response(status=503)
+        await jenkins_is_killed(jenkins, folder, item)
+        xml = {"Content-Type": "application/xml"}
+        assert await jenkins.call("POST", "/createItem?name=theirs", data=job_xml("true"), headers=xml) == 200
+        assert await jenkins.call("POST", f"/job/theirs/buildWithParameters?WHO=they&delay={delay}") == 201
+        theirs = json.loads(await jenkins.read(f"/queue/item/{item}/api/json"))
+        assert theirs["task"]["name"] == "theirs"
+        yield shuttle, jenkins, item
+
+
+@pytest.mark.slow
+async def test_stop_does_not_cancel_an_item_of_others_that_got_the_number(tmp_path: Path):
+    async with item_of_others(tmp_path, "3600sec") as (shuttle, jenkins, item):
+        assert (await shuttle.delete("/app/1")).status == 200
+        jenkins.fault = None
+        assert (await shuttle.until("/app/1"))["state"] == "stopped"
+        theirs = json.loads(await jenkins.read(f"/queue/item/{item}/api/json"))
+        assert theirs["_class"] == "hudson.model.Queue$WaitingItem"
+
+
+@pytest.mark.slow
+async def test_build_of_others_whose_item_got_the_number_is_not_taken_for_ours(tmp_path: Path):
+    async with item_of_others(tmp_path, "0sec") as (shuttle, jenkins, _):
+        await jenkins.finished("theirs", 1)
+        jenkins.fault = None
+        build = await shuttle.until("/app/1")
+        assert (build["reason"], build["jenkins"]["build_number"]) == ("lost_in_jenkins", None)

@@ -24,19 +24,22 @@ def new_build() -> dict[str, str]:
     return {"BUILD_UUID": str(uuid.uuid4()), "SHUTTLE_TOKEN": "t0ken-of-the-build"}
 
 
-async def number_of(server: ServerUnderTest, jenkins: Jenkins, item: int) -> int:
+async def triggered(server: ServerUnderTest, jenkins: Jenkins, job: str, parameters: dict[str, str]) -> tuple[int, int]:
+    """The queue item and the number of a new build."""
+    item = await jenkins.trigger(job, parameters)
+
     async def left() -> bool:
-        return (await jenkins.queue_item(item)).number is not None
+        return (await jenkins.queue_item(item, parameters["BUILD_UUID"])).number is not None
 
     await server.until(left)
-    number = (await jenkins.queue_item(item)).number
+    number = (await jenkins.queue_item(item, parameters["BUILD_UUID"])).number
     assert number is not None
-    return number
+    return item, number
 
 
 async def started(server: ServerUnderTest, jenkins: Jenkins, job: str, parameters: dict[str, str]) -> int:
     """A build whose script ticks."""
-    number = await number_of(server, jenkins, await jenkins.trigger(job, parameters))
+    _, number = await triggered(server, jenkins, job, parameters)
 
     async def ticks() -> bool:
         return b"tick" in await text(jenkins, job, number)

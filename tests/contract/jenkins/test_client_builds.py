@@ -8,15 +8,14 @@ from shuttle.errors import (
 )
 from shuttle.jenkins import JenkinsBuild, StopCommand
 from tests.contract.jenkins.job_xml import IGNORES_TERM
-from tests.contract.jenkins.our_builds import DIGEST, ended, new_build, number_of, ours, started, text
+from tests.contract.jenkins.our_builds import DIGEST, ended, new_build, ours, started, text, triggered
 
 
 async def test_build_from_the_trigger_to_its_end(server, jenkins, job):
     await jenkins.apply_job(job, ours('echo "uuid $BUILD_UUID"; echo "${#SHUTTLE_TOKEN} letters"'), DIGEST)
     parameters = new_build()
-    item = await jenkins.trigger(job, parameters)
-    number = await number_of(server, jenkins, item)
-    left = await jenkins.queue_item(item)
+    item, number = await triggered(server, jenkins, job, parameters)
+    left = await jenkins.queue_item(item, parameters["BUILD_UUID"])
     assert (left.item, left.why, left.cancelled) == (item, None, False)
     assert await ended(server, jenkins, job, number) == JenkinsBuild(number, False, "SUCCESS", item)
     assert await jenkins.find_build(job, parameters["BUILD_UUID"]) == JenkinsBuild(number, False, "SUCCESS", item)
@@ -48,17 +47,27 @@ async def test_marker_is_found_while_the_build_waits_and_runs(server, jenkins, j
 
 async def test_queue_item_is_cancelled(server, jenkins, job):
     await jenkins.apply_job(job, ours(), DIGEST)
-    first = await jenkins.trigger(job, new_build())
-    await number_of(server, jenkins, first)
-    waits = await jenkins.trigger(job, new_build())
-    await jenkins.cancel(waits)
-    cancelled = await jenkins.queue_item(waits)
+    runs, waits = new_build(), new_build()
+    first, _ = await triggered(server, jenkins, job, runs)
+    item, build_uuid = await jenkins.trigger(job, waits), waits["BUILD_UUID"]
+    await jenkins.cancel(item, runs["BUILD_UUID"])
+    assert not (await jenkins.queue_item(item, build_uuid)).cancelled, "it is the item of another build"
+    await jenkins.cancel(item, build_uuid)
+    cancelled = await jenkins.queue_item(item, build_uuid)
     assert (cancelled.cancelled, cancelled.number) == (True, None)
-    await jenkins.cancel(waits)
-    await jenkins.cancel(first)
-    await jenkins.cancel(999_999_999)
-    with pytest.raises(JenkinsNotFoundError):
-        await jenkins.queue_item(999_999_999)
+    await jenkins.cancel(item, build_uuid)
+    await jenkins.cancel(first, runs["BUILD_UUID"])
+    await jenkins.cancel(999_999_999, build_uuid)
+
+
+async def test_queue_item_of_nobody_or_of_another_build_is_not_found(server, jenkins, job):
+    await jenkins.apply_job(job, ours(), DIGEST)
+    build_uuid = new_build()["BUILD_UUID"]
+    left, _ = await triggered(server, jenkins, job, new_build())
+    waits = await jenkins.trigger(job, new_build())
+    for item in (left, waits, 999_999_999):
+        with pytest.raises(JenkinsNotFoundError):
+            await jenkins.queue_item(item, build_uuid)
 
 
 async def test_build_is_stopped(server, jenkins, job):
@@ -83,7 +92,7 @@ async def test_script_that_ignores_stop_is_terminated(server, jenkins, job, comm
 
 async def test_description_of_a_build_is_set(server, jenkins, job, replay):
     await jenkins.apply_job(job, ours("echo hi"), DIGEST)
-    number = await number_of(server, jenkins, await jenkins.trigger(job, new_build()))
+    _, number = await triggered(server, jenkins, job, new_build())
     await jenkins.describe(job, number, 'Build #3 & "more", žluť <b>')
     shown = await replay.ask("GET", f"/job/{job}/{number}/api/json?tree=description")
     assert shown.json["description"] == 'Build #3 & "more", žluť <b>'
@@ -93,7 +102,7 @@ async def test_description_of_a_build_is_set(server, jenkins, job, replay):
 
 async def test_end_of_the_console_is_returned(server, jenkins, job):
     await jenkins.apply_job(job, ours("for i in 1 2 3; do echo žluť $i; done; seq 1 20000; exit 3"), DIGEST)
-    number = await number_of(server, jenkins, await jenkins.trigger(job, new_build()))
+    _, number = await triggered(server, jenkins, job, new_build())
     await ended(server, jenkins, job, number)
     tail = await jenkins.console_tail(job, number, 1000)
     assert tail.endswith(b"19999\n20000\n+ exit 3\nERROR: script returned exit code 3\n")

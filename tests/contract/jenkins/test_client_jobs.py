@@ -14,7 +14,7 @@ from shuttle.errors import (
 from shuttle.jenkins import StopCommand
 from shuttle.jenkins.client import JenkinsClient
 from tests.contract.jenkins.job_xml import job_xml, sh, step
-from tests.contract.jenkins.our_builds import DIGEST, OTHER_DIGEST, ended, new_build, number_of, ours, started, text
+from tests.contract.jenkins.our_builds import DIGEST, OTHER_DIGEST, ended, new_build, ours, started, text, triggered
 
 
 async def test_check_succeeds(jenkins):
@@ -37,9 +37,9 @@ async def test_check_reports_a_wrong_token_after_ten_seconds(server):
 @pytest.mark.needs("reader")
 async def test_refused_action_names_the_missing_permission(server, jenkins, job):
     await jenkins.apply_job(job, ours(), DIGEST)
-    parameters = new_build()
+    parameters, waits = new_build(), new_build()
     number = await started(server, jenkins, job, parameters)
-    waiting = await jenkins.trigger(job, new_build())
+    waiting = await jenkins.trigger(job, waits)
     user, token = server.credentials["reader"]
     reader = JenkinsClient(server.url.replace("//", f"//{user}:{token}@"))
     with pytest.raises(JenkinsRefusedError, match="Job/Create"):
@@ -55,7 +55,7 @@ async def test_refused_action_names_the_missing_permission(server, jenkins, job)
     with pytest.raises(JenkinsRefusedError, match="Job/Delete"):
         await reader.delete_job(job)
     with pytest.raises(JenkinsRefusedError):
-        await reader.cancel(waiting)
+        await reader.cancel(waiting, waits["BUILD_UUID"])
     assert (await reader.build(job, number)).building
     await reader.close()
 
@@ -64,7 +64,7 @@ async def test_refused_action_names_the_missing_permission(server, jenkins, job)
 async def test_jenkins_without_access_control_is_supported(server, jenkins, job):
     await jenkins.check()
     await jenkins.apply_job(job, ours("echo hi"), DIGEST)
-    number = await number_of(server, jenkins, await jenkins.trigger(job, new_build()))
+    _, number = await triggered(server, jenkins, job, new_build())
     assert (await ended(server, jenkins, job, number)).result == "SUCCESS"
     await jenkins.delete_job(job)
 
@@ -74,19 +74,19 @@ async def test_password_instead_of_a_token_is_supported(server, job):
     user, password = server.credentials["password"]
     client = JenkinsClient(server.url.replace("//", f"//{user}:{password}@"))
     await client.apply_job(job, ours("echo hi"), DIGEST)
-    number = await number_of(server, client, await client.trigger(job, new_build()))
+    _, number = await triggered(server, client, job, new_build())
     assert (await ended(server, client, job, number)).result == "SUCCESS"
     await client.close()
 
 
 async def test_job_is_created_updated_if_different_and_deleted(server, jenkins, job):
     await jenkins.apply_job(job, ours("echo one"), DIGEST)
-    number = await number_of(server, jenkins, await jenkins.trigger(job, new_build()))
+    _, number = await triggered(server, jenkins, job, new_build())
     await ended(server, jenkins, job, number)
     assert b"one\n" in await text(jenkins, job, number)
 
     await jenkins.apply_job(job, ours("echo two", OTHER_DIGEST), OTHER_DIGEST)
-    number = await number_of(server, jenkins, await jenkins.trigger(job, new_build()))
+    _, number = await triggered(server, jenkins, job, new_build())
     await ended(server, jenkins, job, number)
     assert b"two\n" in await text(jenkins, job, number)
 
@@ -106,14 +106,14 @@ async def test_job_with_an_edited_script_is_repaired(server, jenkins, job, repla
     path, xml = f"/job/{job}/config.xml", {"Content-Type": "application/xml"}
     assert (await replay.ask("POST", path, data=ours("echo theirs"), headers=xml)).status == 200
     await jenkins.apply_job(job, ours("echo ours"), DIGEST)
-    number = await number_of(server, jenkins, await jenkins.trigger(job, new_build()))
+    _, number = await triggered(server, jenkins, job, new_build())
     await ended(server, jenkins, job, number)
     assert b"ours\n" in await text(jenkins, job, number)
 
 
 async def test_changes_by_jenkins_after_a_build_are_not_an_edit(server, jenkins, job, capsys):
     await jenkins.apply_job(job, ours("echo hi"), DIGEST)
-    number = await number_of(server, jenkins, await jenkins.trigger(job, new_build()))
+    _, number = await triggered(server, jenkins, job, new_build())
     await ended(server, jenkins, job, number)
     await jenkins.apply_job(job, ours("echo hi"), DIGEST)
     assert "edited" not in capsys.readouterr().out
@@ -127,7 +127,7 @@ async def test_folders_are_created_with_their_first_job(server, jenkins):
     folder = server.prefix + "folder"
     jobs = [f"{folder}/inner/app-{number}" for number in range(3)]
     await asyncio.gather(*(jenkins.apply_job(job, ours("echo hi"), DIGEST) for job in jobs))
-    number = await number_of(server, jenkins, await jenkins.trigger(jobs[0], new_build()))
+    _, number = await triggered(server, jenkins, jobs[0], new_build())
     assert (await ended(server, jenkins, jobs[0], number)).result == "SUCCESS"
     await jenkins.delete_job(jobs[0])
 

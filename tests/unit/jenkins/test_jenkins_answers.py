@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from shuttle.errors import JenkinsUnavailableError
+from shuttle.errors import JenkinsNotFoundError, JenkinsUnavailableError
 from shuttle.jenkins import JenkinsBuild, QueueItem, answers
 from shuttle.jenkins.queue import Listing
 from shuttle.jenkins.session import JenkinsResponse
@@ -13,6 +13,14 @@ from tests.unit.jenkins.recorded import recorded, recorded_2568
 
 def answer(value: object) -> JenkinsResponse:
     return JenkinsResponse(200, {}, json.dumps(value).encode())
+
+
+def with_marker(item: JenkinsResponse, value: str) -> JenkinsResponse:
+    """A recorded queue item as if the parameter WHO of its job were the marker."""
+    shown = json.loads(item.body)
+    [who] = [each for action in shown["actions"] for each in action.get("parameters", []) if each["name"] == "WHO"]
+    who |= {"name": "BUILD_UUID", "value": value}
+    return answer(shown)
 
 
 @pytest.mark.parametrize(
@@ -33,7 +41,7 @@ def answer(value: object) -> JenkinsResponse:
     ],
 )
 def test_recorded_queue_items_are_read(name, item):
-    read = answers.queue_item(recorded(name))
+    read = answers.queue_item(with_marker(recorded(name), "u1"), "u1")
     if item.why and item.why.startswith("In the quiet period"):
         assert (read.why or "").startswith("In the quiet period")
         item = QueueItem(item.item, read.why, item.cancelled, item.number)
@@ -41,9 +49,29 @@ def test_recorded_queue_items_are_read(name, item):
 
 
 def test_a_left_item_without_executable_is_not_cancelled():
-    left = answer({"_class": "hudson.model.Queue$LeftItem", "id": 202, "cancelled": False, "executable": None})
-    assert answers.queue_item(left) == QueueItem(202, None, cancelled=False, number=None)
-    assert answers.has_left_queue(left)
+    marker = {"parameters": [{"name": "BUILD_UUID", "value": "u1"}]}
+    item = {"id": 202, "cancelled": False, "executable": None, "actions": [marker]}
+    left = answer({"_class": "hudson.model.Queue$LeftItem", **item})
+    assert answers.queue_item(left, "u1") == QueueItem(202, None, cancelled=False, number=None)
+    assert answers.has_left_queue(left, "u1")
+
+
+@pytest.mark.parametrize(
+    "item",
+    [
+        with_marker(recorded("C-build-013-queue_item_quiet_period"), "u2"),
+        with_marker(recorded("C-build-021-queue_item_left"), "u2"),
+        recorded("C-build-021-queue_item_left"),
+        answer(json.loads(recorded("D-ctl-039-queue_executors_exhausted").body)["items"][0]),
+        recorded_2568("J-restart-001-item_of_the_node_step_before_the_restart"),
+    ],
+    ids=["another build, waiting", "another build, left", "a job of others", "a node step", "a node step, left"],
+)
+def test_a_queue_item_without_the_marker_of_the_build_is_not_found(item):
+    """A Jenkins that was killed gives numbers of queue items again."""
+    for read in (answers.queue_item, answers.has_left_queue):
+        with pytest.raises(JenkinsNotFoundError):
+            read(item, "u1")
 
 
 def test_running_and_finished_builds_are_read():
@@ -184,7 +212,7 @@ def test_numbers_too_large_for_the_database_are_refused(number):
     with pytest.raises(JenkinsUnavailableError, match="like Jenkins"):
         answers.build(answer({"number": number, "building": True}))
     with pytest.raises(JenkinsUnavailableError, match="like Jenkins"):
-        answers.queue_item(answer({"id": 1, "executable": {"number": number}}))
+        answers.queue_item(answer({"id": 1, "executable": {"number": number}}), "u1")
     with pytest.raises(JenkinsUnavailableError, match="like Jenkins"):
         answers.queue_listing(answer({"items": [{"id": number}]}))
     assert answers.queued_item(JenkinsResponse(201, {"Location": f"http://x/queue/item/{number}/"}, b"")) is None

@@ -8,7 +8,7 @@ from aiohttp import web
 
 from shuttle.errors import JenkinsNotFoundError, JenkinsRefusedError, JenkinsUnavailableError, JobNotReadyError
 from shuttle.jenkins.budget import PollBudget
-from tests.unit.jenkins.fake_jenkins import ERROR_PAGE, Clock, answers, answers_json, resets
+from tests.unit.jenkins.fake_jenkins import ERROR_PAGE, Behaviour, Clock, answers, answers_json, resets
 from tests.unit.jenkins.recorded import recorded_2568
 
 
@@ -59,24 +59,41 @@ async def test_500_for_a_job_with_its_parameters_is_unavailable(fake, connect):
         await connect().trigger("app", {})
 
 
+def item_of(build_uuid: str, kind: str = "WaitingItem", **shown: object) -> Behaviour:
+    marker = {"parameters": [{"name": "BUILD_UUID", "value": build_uuid}]}
+    return answers_json({"_class": f"hudson.model.Queue${kind}", "id": 5, "actions": [{}, marker], **shown})
+
+
 @pytest.mark.parametrize("left", [{"executable": {"number": 1}}, {"cancelled": True}, {"executable": None}])
 async def test_cancelling_an_item_that_left_succeeds(fake, connect, left):
+    """It may leave between the look and the command."""
     fake.on("POST", "/queue/cancelItem", answers(500, ERROR_PAGE))
-    fake.on("GET", "/queue/item/5/api/json", answers_json({"_class": "hudson.model.Queue$LeftItem", "id": 5} | left))
-    await connect().cancel(5)
+    fake.on("GET", "/queue/item/5/api/json", item_of("u1"), item_of("u1", "LeftItem", **left))
+    client = connect()
+    for _ in range(2):
+        await client.cancel(5, "u1")
+    assert len(fake.asked("POST", "/")) == 1
+
+
+@pytest.mark.parametrize("other", [item_of("u2"), answers_json({"_class": "hudson.model.Queue$WaitingItem", "id": 5})])
+async def test_an_item_of_another_build_is_not_cancelled(fake, connect, other):
+    fake.on("GET", "/queue/item/5/api/json", other)
+    await connect().cancel(5, "u1")
+    assert fake.asked("POST", "/") == []
 
 
 async def test_cancelling_fails_if_the_item_still_waits(fake, connect):
     fake.on("POST", "/queue/cancelItem", answers(500, ERROR_PAGE))
-    fake.on("GET", "/queue/item/5/api/json", answers_json({"_class": "hudson.model.Queue$WaitingItem", "id": 5}))
+    fake.on("GET", "/queue/item/5/api/json", item_of("u1"))
     with pytest.raises(JenkinsUnavailableError):
-        await connect().cancel(5)
+        await connect().cancel(5, "u1")
 
 
 async def test_cancelling_without_permission_names_the_permission(fake, connect):
     fake.on("POST", "/queue/cancelItem", answers(422, ERROR_PAGE))
+    fake.on("GET", "/queue/item/5/api/json", item_of("u1"))
     with pytest.raises(JenkinsRefusedError, match="lacks the permission Job/Cancel"):
-        await connect().cancel(5)
+        await connect().cancel(5, "u1")
 
 
 def page_of(request: web.Request, marked: dict[int, str], newest: int) -> list[dict[str, object]]:
@@ -232,9 +249,9 @@ async def test_polls_wait_for_their_budget_and_commands_do_not(fake, connect):
     fake.on("GET", "/queue/item/5/api/json", fake.hang)
     fake.on("POST", "/", answers(302))
     client = connect(budget=PollBudget(1000, concurrent=1))
-    held = asyncio.create_task(client.queue_item(5))
+    held = asyncio.create_task(client.queue_item(5, "u1"))
     await fake.was_asked("GET", "/queue/item/5")
-    waits = asyncio.create_task(client.queue_item(5))
+    waits = asyncio.create_task(client.queue_item(5, "u1"))
     await client.stop("app", 1, "stop")
     assert len(fake.asked("GET", "/queue/item/5")) == 1
     for task in (held, waits):

@@ -25,7 +25,7 @@ QUERIES: dict[str, Call] = {
     "console_tail": lambda client: client.console_tail("app", 1),
     "waiting_nodes": lambda client: client.waiting_nodes(),
     "waiting": lambda client: client.waiting(),
-    "queue_item": lambda client: client.queue_item(5),
+    "queue_item": lambda client: client.queue_item(5, "u1"),
     "find_build": lambda client: client.find_build("app", "u1"),
     "build": lambda client: client.build("app", 1),
     "check": lambda client: client.check(),
@@ -33,7 +33,7 @@ QUERIES: dict[str, Call] = {
 }
 COMMANDS: dict[str, Call] = {
     "trigger": lambda client: client.trigger("app", {"BUILD_UUID": "u1"}),
-    "cancel": lambda client: client.cancel(5),
+    "cancel": lambda client: client.cancel(5, "u1"),
     "stop": lambda client: client.stop("app", 1, StopCommand.STOP),
     "describe": lambda client: client.describe("app", 1, "text"),
 }

@@ -52,7 +52,7 @@ class HauntedJob:
         why = "Build #7 is already in progress" if self.haunted else "Waiting for the next executor"
         return {self.one.build_uuid: QueueItem(self.item, why, cancelled=False, number=None, blocked=self.haunted)}
 
-    async def queue_item(self, item: int) -> QueueItem:
+    async def queue_item(self, item: int, _: str) -> QueueItem:
         """Jenkins shows items for five minutes after they have left the queue."""
         return QueueItem(item, None, cancelled=True, number=None)
 

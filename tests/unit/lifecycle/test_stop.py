@@ -221,7 +221,7 @@ async def test_queue_item_is_cancelled_until_the_build_ends_or_has_a_number(one:
 
     time.meanwhile = start_after_two
     assert await enforce(one.build_uuid, one.services) is None
-    assert one.jenkins.called("cancel") == [[ITEM]] * 3
+    assert one.jenkins.called("cancel") == [[ITEM, one.build_uuid]] * 3
     assert one.jenkins.called("stop") == [["job-of-app", NUMBER, "stop"]]
     assert time.waits[:3] == [0.5] * 3
 
