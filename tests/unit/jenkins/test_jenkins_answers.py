@@ -122,7 +122,8 @@ def test_the_build_of_a_node_step_is_read_from_its_url(url, build):
 
 
 def test_reason_of_an_item_can_be_stored_by_any_database():
-    assert answers.queue_item(answer({"id": 4, "why": "no \0 agent"})).why == "no \ufffd agent"
+    item = {"id": 4, "why": "no \0 agent", "actions": [{"parameters": [{"name": "BUILD_UUID", "value": "u"}]}]}
+    assert answers.queue_item(answer(item), "u").why == "no \ufffd agent"
 
 
 def test_header_that_is_not_utf_8_gives_an_error_that_can_be_stored():
