@@ -1,7 +1,7 @@
 
 # The log is a file without a name: descriptor 4 appends to it, descriptor 3 reads it. `offset` is the offset that the
 # shuttle wants next. The chunk is another such file (descriptor 9): it holds the `chunk_size` bytes from `offset` until
-# they are acknowledged. Descriptor 3 stands at their end.
+# they are acknowledged, or refused by 413. Descriptor 3 stands at their end, unless `misplaced` is set.
 full_chunk=4194304
 most_unsent=268435456
 
@@ -224,7 +224,7 @@ forward() {
     empty_looks=0
   fi
   push
-  # Stages are reported only directly after a push that was answered. If they are refused again and again, the log
+  # Stages are reported only directly after a push that was answered. If the calls fail again and again, the log
   # does not wait for them.
   [ "$failures" = 0 ] && [ -n "$unreported" ] || return 0
   report_stages

@@ -57,7 +57,8 @@ has_hcl() {
 # asks_for_plugins: whether the template names plugins, which `packer init` fetches.
 asks_for_plugins() {
   [ "`option init`" != never ] && [ "$kind" = hcl ] || return 1
-  if [ -d "$sources/$template" ]; then set -- "$sources/$template"/*.pkr.hcl; else set -- "$sources/$template"; fi
+  set -- "$sources/$template"
+  [ ! -d "$1" ] || set -- "$1"/*.pkr.hcl "$1"/*.pkr.json
   for file; do
     if [ -f "$file" ] && grep -q required_plugins "$file"; then return 0; fi
   done

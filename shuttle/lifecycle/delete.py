@@ -80,6 +80,9 @@ class AppCleanup:
             except StoreError as error:
                 log.warning("stopped builds are ended one by one", error=error.message)
                 await self._end_each(some)
+            except Exception:
+                self._services.signals.end_later(some)
+                raise
 
     async def _end_each(self, build_uuids: Sequence[str]) -> None:
         """End each by itself: all together may take longer than a transaction may, for example builds with platforms.

@@ -29,4 +29,6 @@ async def look_for_unanswered(signals: Signals, look: Callable[[], Awaitable[Non
             await look()
         except UnavailableError as error:
             log.warning("the search for builds of unanswered requests failed and will be repeated", error=error.message)
+        except Exception:  # a bug must not end the search: nothing else finds these builds
+            log.exception("the search for builds of unanswered requests failed unexpectedly and will be repeated")
         await asyncio.sleep(_PAUSE_SECONDS)

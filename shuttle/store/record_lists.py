@@ -95,7 +95,8 @@ def count_records(tx: Tx) -> Counts:
         codes[code or 0] += count
     by_status = {status: sum(by_state[state.value] for state in states) for status, states in STATES.items()}
     platforms = {name: count for name, count in tx.execute(_BY_PLATFORM) if name}
-    if unspecified := by_state.total() - sum(platforms.values()):
+    # PostgreSQL executes the second query on newer rows than the first one.
+    if (unspecified := by_state.total() - sum(platforms.values())) > 0:
         platforms[UNSPECIFIED] = platforms.get(UNSPECIFIED, 0) + unspecified
     return Counts(by_status, platforms, dict(codes))
 

@@ -153,13 +153,15 @@ def record_state(tx: Tx, build_uuid: str, report: StateReport) -> tuple[str, Sta
         return build.build_uuid, last
     if build.state.final:
         raise EndedBuildError
+    closes = last is not None and last.code == meaning.code and last.ended_at is None and _is_completed(status)
     if (known.newest or 0) >= FEW_STATES:
         new = {"details": report.details or None, "message": report.message, "status": status}
-        check_size(tx, states, build.build_uuid, new)
+        others = (states.c.position != last.position,) if last is not None and closes else ()
+        check_size(tx, states, build.build_uuid, new, *others)
     if build.api is Api.RECORD and build.state is State.RECORDED:
         begin_record(tx, known_build(tx, build.build_uuid))
     writes = list[Call]()
-    if last is not None and last.code == meaning.code and last.ended_at is None and _is_completed(status):
+    if last is not None and closes:
         row = _close(tx, build.build_uuid, last, report)
     else:
         row, writes = _added(tx, build.build_uuid, known, replace(report, code=meaning.code, status=status))

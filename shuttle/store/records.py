@@ -57,6 +57,7 @@ def create_record(tx: Tx, new: NewRecord) -> tuple[Build, bool]:
     Raises:
         ConflictError: a build with these ids was requested differently, or the build of which this is a part has ended.
     """
+    _lock_parent(tx, new)
     number = _lock_app(tx, new)
     build_id = new.build_id
     if build_id is None:
@@ -89,13 +90,19 @@ def _lock_app(tx: Tx, new: NewRecord) -> int:
     return number
 
 
+def _lock_parent(tx: Tx, new: NewRecord) -> None:
+    """Lock the parent, because its end also ends its parts. It is locked before the app, as in all transactions."""
+    if new.parent_uuid is not None and not new.pending:
+        lock_build(tx, new.parent_uuid)
+
+
 def _check_parent(tx: Tx, new: NewRecord) -> None:
-    """Lock the parent, because its end also ends its parts. Raises ConflictError if it has ended or has too many.
+    """Raises ConflictError if the parent, which is locked, has ended or has too many parts.
 
     A record that resumes a part (`pending`) may belong to a build that has ended.
     """
     if new.parent_uuid is not None and not new.pending:
-        parent = lock_build(tx, new.parent_uuid)
+        parent = find_build(tx, new.parent_uuid)
         if parent is None or parent.state.final:
             raise ConflictError("The build of which this would be a part has ended.")
         children = sa.select(sa.func.count()).where(builds.c.parent_uuid == new.parent_uuid)

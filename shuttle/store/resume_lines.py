@@ -22,9 +22,11 @@ def _line() -> sa.CTE:
     return line.union(sa.select(builds.c.build_uuid).where(builds.c.resume_from == line.c.build_uuid))
 
 
+# Two queries: PostgreSQL expects thousands of rows of a recursive query, and would read all builds to join them.
+_LINE = sa.select(_line().c.build_uuid)
 _UNFINISHED = (
     sa.select(builds.c.build_uuid, builds.c.request_fingerprint)
-    .where(builds.c.build_uuid.in_(sa.select(_line().c.build_uuid)), builds.c.build_uuid != sa.bindparam("uuid"))
+    .where(builds.c.build_uuid.in_(sa.bindparam("others", expanding=True)))
     .where(builds.c.state.not_in([state.value for state in FINAL]))
     .order_by(builds.c.position.desc())
 )
@@ -46,7 +48,8 @@ def unfinished_successor(tx: Tx, build_uuid: str, same_request: Callable[[str], 
 
     Raises ConflictError if another request made a build that continues the line.
     """
-    rows = tx.execute(_UNFINISHED, {"uuid": build_uuid}).all()
+    line = tx.execute(_LINE, {"uuid": build_uuid}).scalars()
+    rows = tx.execute(_UNFINISHED, {"others": [other for other in line if other != build_uuid]}).all()
     if not rows:
         return None
     equal = next((row.build_uuid for row in rows if same_request(row.request_fingerprint)), None)

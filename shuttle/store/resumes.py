@@ -18,7 +18,7 @@ from shuttle.store.record_artifacts import ArtifactRow
 from shuttle.store.record_failures import failures_of
 from shuttle.store.record_states import StateRow, states_of
 from shuttle.store.record_variables import VariableRow
-from shuttle.store.records import NewRecord, create_record, known_build
+from shuttle.store.records import NewRecord, create_record
 from shuttle.store.references import Kind
 from shuttle.store.resume_calls import NewCall, record_call
 from shuttle.store.resume_lines import lock_line, unfinished_successor
@@ -166,9 +166,9 @@ def resume_record(tx: Tx, build_uuid: str, new: NewResume) -> tuple[Build, bool]
 
     Raises ConflictError: see `check_resumable`, `check_left` and `unfinished_successor`.
     """
-    lock_line(tx, known_build(tx, build_uuid).app_id)
     build = lock_build(tx, build_uuid)
     assert build is not None  # noqa: S101 - the caller has read it, and records are kept for days
+    lock_line(tx, build.app_id)  # after the build, as in all transactions
     known = unfinished_successor(tx, build.build_uuid, new.same_request)
     if known is not None:
         return known, False

@@ -148,7 +148,7 @@ def attempt_trigger(tx: Tx, build_uuid: str) -> Build | None:
 
 
 def undo_trigger(tx: Tx, build_uuid: str) -> None:
-    """Undo `attempt_trigger`, because Jenkins certainly queued nothing."""
+    """Undo `attempt_trigger`: Jenkins queued nothing, or the job is deleted together with what it queued."""
     _update(tx, build_uuid, builds.c.state == State.STAGING.value, trigger_attempted_at=None)
 
 

@@ -122,7 +122,8 @@ class BodyBuffer:
             try:
                 yield self._map
             finally:
-                self._map.close()
+                with suppress(BufferError):  # a thread still reads it, because the request was cancelled meanwhile
+                    self._map.close()
 
     def close(self) -> None:
         """Return all memory and disk space that the buffer uses."""

@@ -54,6 +54,20 @@ async def test_states_with_large_details_are_refused_and_small_ones_still_end_th
     assert row.ended_at is not None
 
 
+async def test_report_that_closes_a_large_state_replaces_it(database: Database, build: Build):
+    def add(tx: Tx, number: int) -> None:
+        record_state(tx, build.build_uuid, StateReport(number % 90, details=LARGE))
+
+    def add_most(tx: Tx) -> None:
+        for number in range(129):
+            add(tx, number)
+
+    await database.run(add_most)
+    closing = StateReport(128 % 90, status="completed", details=LARGE)
+    _, row = await database.run(record_state, build.build_uuid, closing)
+    assert row.ended_at is not None
+
+
 async def test_failures_with_large_details_are_refused(database: Database, vault: Vault):
     running = (await record_build(database, vault, new_build(vault))).build
 
