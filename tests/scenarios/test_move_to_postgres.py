@@ -3,7 +3,6 @@
 import asyncio
 import hashlib
 import json
-import random
 import signal
 import sys
 from collections.abc import Iterator, Mapping
@@ -19,29 +18,36 @@ from tests.support.postgres_server import PASSWORD
 from tests.support.product import Product, Receiver, running_product
 
 pytestmark = pytest.mark.timeout(300)
-SEED = 20190417
 # Statuses are retried for as long as the test takes.
 SCHEDULE = "0" + ",1" * 300
-# The steps of a move after which it is killed, in their order (see `shuttle/move/run.py`).
+# The steps of a move after which it is killed, in their order (see `shuttle/move/run.py`), each at its n-th call.
 STEPS = (
-    "target.Target.reserve",
-    "source.Source.begin",
-    "target.Target.fill",
-    "target.Target.commit",
-    "source.Source.end",
+    ("target", "Target.reserve", 1),
+    ("target", "Target.reserve", 2),
+    ("source", "Source.begin", 1),
+    ("target", "_copy", 1),
+    ("target", "_copy", 8),
+    ("target", "Target.fill", 1),
+    ("target", "Target.commit", 1),
+    ("source", "Source.end", 1),
 )
 KILLED_AFTER = """
 import os, signal, sys
+from operator import attrgetter
 import shuttle.move.{module} as module
 from shuttle.cli import main
 
-step = module.{kind}.{method}
+owner = attrgetter("{owner}")(module) if "{owner}" else module
+step, calls = owner.{method}, []
 
 def killed(*arguments):
-    step(*arguments)
-    os.kill(os.getpid(), signal.SIGKILL)
+    result = step(*arguments)
+    calls.append(1)
+    if len(calls) == {call}:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return result
 
-module.{kind}.{method} = killed
+owner.{method} = killed
 main(sys.argv[1:])
 """
 
@@ -92,30 +98,25 @@ def script_of(product: Product, name: str, commands: str) -> str:
     return f"#!/bin/sh\necho ran >> {product.folder}/{name.replace('/', '-')}.ran\n{commands}\n"
 
 
-async def move(
-    product: Product, settings: Mapping[str, str], *, after: str = "", kill_seconds: float | None = None
-) -> Any:
-    """Run `shuttle migrate`; returns its report. It is killed after a step or a time; then None is returned."""
+async def move(product: Product, settings: Mapping[str, str], *, after: tuple[str, str, int] | None = None) -> Any:
+    """Run `shuttle migrate`; returns its report. If it is killed after a step, returns None."""
     path = product.folder / "data" / "shuttle.db"
     program = ["-m", "shuttle"]
-    if after:
-        module, kind, method = after.split(".")
-        program = ["-c", KILLED_AFTER.format(module=module, kind=kind, method=method)]
+    if after is not None:
+        module, name, call = after
+        owner, _, method = name.rpartition(".")
+        program = ["-c", KILLED_AFTER.format(module=module, owner=owner, method=method, call=call)]
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, *program, "migrate", "--from", f"sqlite:///{path}", "--json"),
         env={**product.shuttle.environment, **settings},
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
-    if kill_seconds is not None:
-        await asyncio.sleep(kill_seconds)
-        if process.returncode is None:
-            process.kill()
     out, err = await process.communicate()
     assert PASSWORD.encode() not in out + err
     if process.returncode == -signal.SIGKILL:
         return None
-    assert (process.returncode, after) == (0, ""), err.decode()
+    assert (process.returncode, after) == (0, None), err.decode()
     return json.loads(out)
 
 
@@ -173,9 +174,6 @@ async def test_service_continues_on_postgresql(running: OnPostgres, tmp_path: Pa
         keys = postgres.settings["SHUTTLE_ENCRYPTION_KEYS"] + "," + key
         settings = postgres.settings | {"SHUTTLE_ENCRYPTION_KEYS": keys}
         if how is signal.SIGKILL:
-            moments = random.Random(SEED)
-            for _ in range(3):
-                await move(product, settings, kill_seconds=moments.uniform(0.5, 3))
             for step in STEPS:
                 await move(product, settings, after=step)
         report = await move(product, settings)
