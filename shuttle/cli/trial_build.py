@@ -5,7 +5,9 @@ listens on the service's port, or on another one if a running service uses it.
 """
 
 import asyncio
+import errno
 import logging
+import os
 import secrets
 import socket
 import tempfile
@@ -26,7 +28,7 @@ from shuttle.cli.agent_programs import SCRIPT, program_findings
 from shuttle.cli.client import ShuttleClient
 from shuttle.cli.findings import Finding, fine, problem, warning
 from shuttle.cli.pack import source_url
-from shuttle.errors import ShuttleError
+from shuttle.errors import SettingsError, ShuttleError
 from shuttle.jenkins import Jenkins
 from shuttle.settings import Settings, load_settings
 from shuttle.web.server import make_runner, make_web
@@ -163,11 +165,20 @@ def _source(folder: Path, line: str, further: str) -> str:
 
 @contextmanager
 def _listen(settings: Settings) -> Iterator[tuple[socket.socket, bool]]:
-    """The listening socket, and whether it has the service's port."""
+    """The listening socket, and whether it has the service's port.
+
+    Raises SettingsError: the service could not listen there.
+    """
     family = socket.AF_INET6 if ":" in settings.shuttle_bind else socket.AF_INET
     try:
         listening, is_usual = socket.create_server((settings.shuttle_bind, settings.port), family=family), True
-    except OSError:
+    except OSError as error:
+        if error.errno != errno.EADDRINUSE:
+            where = f"{settings.shuttle_bind}, port {settings.port}"
+            reason = os.strerror(error.errno) if error.errno and error.errno > 0 else "its host name is unknown"
+            raise SettingsError(
+                f"The service cannot listen at {where}: {reason}; correct SHUTTLE_BIND or PORT."
+            ) from None
         listening, is_usual = socket.create_server((settings.shuttle_bind, 0), family=family), False
     with listening:
         yield listening, is_usual

@@ -27,7 +27,7 @@ async def archive_log(build: Build, services: Services) -> None:
     backoff = Backoff(build.build_uuid, services)
     await backoff.until(lambda: services.pieces.restore(build), "the log", errors=ShuttleError)
     spool = await backoff.until(lambda: _completed_spool(build, services), "the spool", errors=SpoolError)
-    forget_local_source(build, services)
+    await asyncio.to_thread(forget_local_source, build, services)  # a killed clone may have left thousands of files
     await backoff.until(lambda: _store(build, spool, services), "the object store")
     await services.database.run(mark_archived, build.build_uuid)
     await _delete_pieces(build, services)

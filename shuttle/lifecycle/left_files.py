@@ -7,10 +7,14 @@ from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
+import structlog
+
 from shuttle.lifecycle import Services
 from shuttle.lifecycle.stage import local_sources
 from shuttle.objects.local import ARTIFACT_PREFIX, DATA_SOURCE_PREFIX, local_disk
 from shuttle.store.retain import unarchived_of
+
+log = structlog.get_logger()
 
 _BATCH_SIZE = 100
 # Much longer than a request takes.
@@ -32,7 +36,10 @@ async def remove_left_sources(services: Services) -> None:
         for build_uuid in batch:
             # While the lock is held, a copy is made for an agent that asked shortly before the end.
             if build_uuid not in needed and not services.signals.source_lock(build_uuid).locked():
-                await asyncio.to_thread(_remove, paths[build_uuid])
+                try:
+                    await asyncio.to_thread(_remove, paths[build_uuid])
+                except Exception:  # one that cannot be removed must not keep the others
+                    log.exception("the files of a source cannot be removed", build_uuid=build_uuid)
 
 
 def remove_left_uploads(services: Services) -> None:

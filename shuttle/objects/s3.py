@@ -87,6 +87,7 @@ class S3Store:
                     read_timeout=read_seconds,
                     retries={"total_max_attempts": _MAX_ATTEMPTS, "mode": "standard"},
                     max_pool_connections=2 * _THREADS,
+                    proxies={},  # as all outgoing connections, it ignores HTTP_PROXY and HTTPS_PROXY
                 ),
             )
         except ValueError as error:

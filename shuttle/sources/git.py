@@ -3,11 +3,12 @@
 import asyncio
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, contextmanager
 from dataclasses import dataclass, replace
 from hashlib import file_digest
 from pathlib import Path
+from typing import Any
 
 from shuttle.errors import BuildFailedError, shortened
 from shuttle.outgoing.checking_proxy import CheckingProxy, checking_proxy
@@ -25,6 +26,10 @@ _SHORT_COMMIT = re.compile(r"[0-9a-f]{4,39}", re.IGNORECASE)
 # A depth that no history reaches, so that all of it is fetched. Without a depth git would also use the dumb protocol,
 # which needs a request for each file. With a depth git refuses servers that have only that protocol.
 _WHOLE = "--depth=2147483647"
+# The list of branches and tags: some 100,000 of them.
+_MAX_LISTED_BYTES = 16 * 1024 * 1024
+# Each of them takes 4 KiB of the disk, and removing 20,000 takes some seconds.
+_MAX_REF_FOLDERS = 20_000
 # How many clones run at the same time: each has processes of its own, and may use 2 GiB of memory for a moment.
 _AT_ONCE = 32
 _FETCHED = "refs/shuttle/source"
@@ -152,9 +157,40 @@ class _Remote:
         return await self.commit(_FETCHED)
 
     async def fetch_all(self) -> None:
-        """Fetch all branches and tags with their history."""
-        refs = (f"+refs/{kind}/*:{self.refs_folder}/{kind}/*" for kind in ("heads", "tags"))
-        await self._fetch(_WHOLE, *refs)
+        """Fetch all branches and tags with their history.
+
+        They are named one by one: for a pattern the server could send other names than it has listed.
+
+        Raises:
+            BuildFailedError: `source_too_large`, there are too many of them.
+        """
+        try:
+            await self._fetch_each(await self._branches_and_tags())
+        except GitError as error:
+            if not is_not_offered(error):
+                raise
+            await self._fetch_each(await self._branches_and_tags())  # one of them was deleted meanwhile
+
+    async def _branches_and_tags(self) -> list[str]:
+        """Their full names, without those that git would not accept either."""
+        too_many = BuildFailedError("source_too_large", f"{self.shown} has too many branches and tags.")
+        try:
+            options = ("--heads", "--tags", "--refs")
+            listed = await self._run("ls-remote", *options, "--", self.url, max_output_bytes=_MAX_LISTED_BYTES)
+        except TooLargeError:
+            raise too_many from None
+        names = [line.partition("\t")[2] for line in listed.decode(errors="replace").splitlines()]
+        names = [name for name in names if is_ref(name) and name.startswith(("refs/heads/", "refs/tags/"))]
+        if not _need_few_folders(names):
+            raise too_many
+        return names
+
+    async def _fetch_each(self, names: Sequence[str]) -> None:
+        refspecs = self.repository.folder / "refspecs"
+        lines = (f"+{name}:{self.refs_folder}/{name.removeprefix('refs/')}\n" for name in names)
+        refspecs.write_text("".join(lines))
+        if names:
+            await self._fetch(_WHOLE, stdin=refspecs)
 
     async def check_smart(self) -> None:
         """Raises BuildFailedError `source_not_git` if the server does not speak git's smart protocol.
@@ -183,13 +219,15 @@ class _Remote:
         except GitError as error:
             raise machine_fault(error) or _not_found(self.shown) from None
 
-    async def _fetch(self, depth: str, *refspecs: str) -> None:
+    async def _fetch(self, depth: str, *refspecs: str, stdin: Path | None = None) -> None:
+        """Fetch these refspecs, or those in the lines of the file `stdin`."""
         options = ("--quiet", "--no-tags", "--no-write-fetch-head", "--no-recurse-submodules", depth)
-        await self._run("fetch", *options, "--", self.url, *refspecs)
+        more = ("--stdin",) if stdin is not None else ()
+        await self._run("fetch", *options, *more, "--", self.url, *refspecs, stdin=stdin)
 
-    async def _run(self, command: str, *arguments: str, environment: Mapping[str, str] | None = None) -> bytes:
-        run, adds = self.repository.run, command == "fetch"
-        return await run(command, *arguments, credentials=self.credentials, environment=environment, adds_pack=adds)
+    async def _run(self, command: str, *arguments: str, **options: Any) -> bytes:
+        adds = command == "fetch"
+        return await self.repository.run(command, *arguments, credentials=self.credentials, adds_pack=adds, **options)
 
 
 async def _commit_of(ref: str | None, remote: _Remote) -> tuple[str, str | None]:
@@ -215,6 +253,19 @@ async def _commit_of(ref: str | None, remote: _Remote) -> tuple[str, str | None]
         raise _not_found(remote.shown)
     await remote.fetch_all()
     return await remote.commit(ref), None
+
+
+def _need_few_folders(names: Sequence[str]) -> bool:
+    """Whether few folders hold the refs: git makes one for each part of a name."""
+    folders = set[str]()
+    for name in names:
+        folder = name.rpartition("/")[0]
+        while folder and folder not in folders:
+            folders.add(folder)
+            folder = folder.rpartition("/")[0]
+        if len(folders) > _MAX_REF_FOLDERS:
+            return False
+    return True
 
 
 def _branch_of(name: str) -> str | None:

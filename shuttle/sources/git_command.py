@@ -91,8 +91,9 @@ class Repository:
         environment: Mapping[str, str] | None = None,
         max_output_bytes: int = 1024 * 1024,
         adds_pack: bool = False,
+        stdin: Path | None = None,
     ) -> bytes:
-        """Run git; returns what it prints. A cancelled call kills git and its children.
+        """Run git; returns what it prints. It reads the file `stdin`. A cancelled call kills git and its children.
 
         `credentials` are a URL and the credentials for its origin. A file that git writes may have `max_bytes`; with
         `adds_pack`, the size of the files that the repository has already is subtracted from that.
@@ -105,15 +106,16 @@ class Repository:
         before = await asyncio.to_thread(self._sizes)
         used_bytes = sum(before.values()) if adds_pack else 0
         blocks = max(self._max_bytes - used_bytes, 0) // _FILE_BLOCK_BYTES + 1
-        process = await asyncio.create_subprocess_exec(
-            *("/bin/sh", "-c", _LIMITED, "git", str(blocks), str(_MEMORY_KIB), *arguments),
-            cwd=self.folder,
-            env={**self._environment(credentials), **(environment or {})},
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            start_new_session=True,
-        )
+        with (stdin or Path(os.devnull)).open("rb") as given:
+            process = await asyncio.create_subprocess_exec(
+                *("/bin/sh", "-c", _LIMITED, "git", str(blocks), str(_MEMORY_KIB), *arguments),
+                cwd=self.folder,
+                env={**self._environment(credentials), **(environment or {})},
+                stdin=given,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.PIPE,
+                start_new_session=True,
+            )
         try:
             reading = asyncio.create_task(_tail(cast("asyncio.StreamReader", process.stderr)))
             output = await _bounded(cast("asyncio.StreamReader", process.stdout), max_output_bytes)

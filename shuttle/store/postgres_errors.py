@@ -40,6 +40,7 @@ _REFUSED: Mapping[str, str] = {
     "permission denied for database": "The user of DATABASE_URL may not connect to its database; grant CONNECT.",
     "permission denied for schema": "The user of DATABASE_URL may not create tables; grant CREATE on its schema.",
     "does not support SSL": "PostgreSQL does not offer TLS, which DATABASE_URL requires; change its sslmode.",
+    "root certificate file": "PostgreSQL's certificate cannot be verified; name its CA as sslrootcert in DATABASE_URL.",
     "certificate verify failed": "PostgreSQL's certificate is not trusted; name its CA as sslrootcert in DATABASE_URL.",
     "statement pooling mode": "The pooler of DATABASE_URL ends each transaction after one statement; let it pool"
     " transactions or sessions.",

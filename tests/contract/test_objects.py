@@ -66,6 +66,19 @@ async def test_object_is_read_back_with_its_size_and_type(store, put):
     assert (info.size_bytes, info.content_type) == (5, "application/gzip")
 
 
+@pytest.fixture
+def unreachable_proxy(s3_bucket, monkeypatch):
+    for name in ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+
+
+async def test_proxy_of_the_environment_is_not_used(unreachable_proxy, store, put):
+    await put("a/source", b"bytes")
+    assert (await store.head("a/source")).size_bytes == 5
+
+
 async def test_second_put_replaces_bytes_and_type(store, put):
     await put("u1", b"a long first version", "text/plain")
     await put("u1", b"short", "text/html")

@@ -94,7 +94,7 @@ class GitServer:
         expected = "Basic " + base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
         if self.with_password and request.headers.get("Authorization") != expected:
             return web.Response(status=401, headers={"WWW-Authenticate": 'Basic realm="git"'})
-        return await self._backend(request, await request.read())
+        return await self._backend(request, await request.read())  # aiohttp has decompressed it
 
     async def _backend(self, request: web.Request, body: bytes) -> web.Response:
         process = await asyncio.create_subprocess_exec(
@@ -109,7 +109,6 @@ class GitServer:
                 "PATH_INFO": request.path,
                 "QUERY_STRING": request.query_string,
                 "CONTENT_TYPE": request.headers.get("Content-Type", ""),
-                "HTTP_CONTENT_ENCODING": request.headers.get("Content-Encoding", ""),
                 "CONTENT_LENGTH": str(len(body)),
             },
             stdin=asyncio.subprocess.PIPE,

@@ -235,3 +235,25 @@ def running_in(folder: Path) -> list[str]:
             if str((process / "cwd").readlink()).startswith(f"{folder}/fetched.git"):
                 found.append((process / "cmdline").read_text())
     return found
+
+
+def add_packed_refs(work: Work, commit: str, *names: str) -> None:
+    lines = [f"{commit} {name}\n" for name in sorted(names)]
+    (work.served / "packed-refs").write_text("# pack-refs with: peeled fully-peeled sorted\n" + "".join(lines))
+
+
+async def test_branches_whose_names_need_many_folders_are_refused(server: GitServer, work: Work, tmp_path: Path):
+    """For a pattern, git made 270,000 folders out of half a megabyte of names."""
+    commit = work.commit({"a": "b"})
+    add_packed_refs(work, commit, *(f"refs/heads/{number:03}{'/a' * 120}" for number in range(200)))
+    assert await reason(url_of(server, commit[:8]), tmp_path) == "source_too_large"
+    assert not [path for path in tmp_path.glob("fetched*") if path.is_dir()]
+
+
+async def test_branch_with_a_name_of_a_thousand_folders_is_left_out(server: GitServer, work: Work, tmp_path: Path):
+    """Python cannot remove such a folder: the build began again every second, and the clone stayed."""
+    commit = work.commit({"a": "b"})
+    add_packed_refs(work, commit, f"refs/heads/x{'/a' * 1500}", "refs/heads/other")
+    assert (await fetch(url_of(server, commit[:8]), tmp_path)).commit == commit
+    folder = await checkout(await fetch(url_of(server), tmp_path, with_git=True))
+    assert "remotes/origin/other" in git(folder, "branch", "--all")

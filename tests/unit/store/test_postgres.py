@@ -14,6 +14,7 @@ from shuttle.errors import OutcomeUnknownError, SettingsError, StoreError, Store
 from shuttle.store import Tx
 from shuttle.store.postgres import PostgresDatabase
 from shuttle.store.postgres_connection import ThreadConnection
+from shuttle.store.postgres_errors import refusal
 from shuttle.store.probe import prove_writable
 from tests.support.clock import SetClock
 from tests.support.free_port import free_port
@@ -172,6 +173,14 @@ async def test_refused_credentials_end_the_start(server: PostgresServer, databas
         await opened.migrate()
     assert password not in repr(caught.value)
     await opened.close()
+
+
+def test_missing_authority_ends_the_start():
+    """libpq says this of a server with TLS; the server of these tests has none."""
+    text = 'root certificate file "/data/.postgresql/root.crt" does not exist'
+    found = refusal(psycopg.OperationalError(f"connection to server at … failed: {text}"))
+    assert isinstance(found, SettingsError)
+    assert "name its CA as sslrootcert" in found.message
 
 
 async def test_missing_password_ends_the_start(server: PostgresServer):
