@@ -18,9 +18,10 @@ copy_dockerfile() {
   collect_options
   tr -d '\000' <"$sources/$dockerfile" >"$work/Dockerfile.read"
   read_dockerfile copy "$work/Dockerfile"
-  # docker looks for this file beside the Dockerfile, which is now a copy in another folder.
-  [ ! -f "$sources/$dockerfile.dockerignore" ] ||
-    cat "$sources/$dockerfile.dockerignore" >"$work/Dockerfile.dockerignore"
+  # Builders look for these files beside the Dockerfile, which is now a copy in another folder.
+  for ending in dockerignore containerignore; do
+    [ ! -f "$sources/$dockerfile.$ending" ] || cat "$sources/$dockerfile.$ending" >"$work/Dockerfile.$ending"
+  done
   refuse_mounts_out
   rm -f "$work/arguments"
 }
@@ -39,7 +40,8 @@ choose_files() {
   fi
   dockerfile=${dockerfile#./}
   [ -f "$sources/$dockerfile" ] || fail no_dockerfile "The source has no file $dockerfile; add it, or name another one."
-  for file in "$dockerfile" "$dockerfile.dockerignore" "$context/.dockerignore" "$context/.containerignore"; do
+  for file in "$dockerfile" "$dockerfile.dockerignore" "$dockerfile.containerignore" \
+    "$context/.dockerignore" "$context/.containerignore"; do
     [ ! -f "$sources/$file" ] || refuse_link_out no_dockerfile "file ${file#./}" "$file"
   done
   size=`wc -c <"$sources/$dockerfile"`

@@ -245,6 +245,7 @@ async def test_missing_context_fails_with_a_reason(agent: Agent) -> None:
     [
         ("Dockerfile", "no_dockerfile", "file Dockerfile"),
         ("Dockerfile.dockerignore", "no_dockerfile", "file Dockerfile.dockerignore"),
+        ("Dockerfile.containerignore", "no_dockerfile", "file Dockerfile.containerignore"),
         (".dockerignore", "no_dockerfile", "file .dockerignore"),
         ("folder", "no_context", "folder folder"),
     ],
