@@ -71,7 +71,8 @@ def _texts() -> list[str]:
 
 
 def _variable(variable: str, names: tuple[str, ...], suffix: str) -> str:
-    return f"{variable}={_quoted(_without_comments(''.join(text(name, suffix) for name in names)))}\n"
+    script = _without_comments("".join(text(name, suffix) for name in names))
+    return f"{variable}={_quoted(_without_indents(script) if suffix == 'awk' else script)}\n"
 
 
 def _quoted(script: str) -> str:
@@ -83,6 +84,11 @@ def _quoted(script: str) -> str:
 def _without_comments(script: str) -> str:
     lines = script.splitlines(keepends=True)
     return "".join(line for line in lines if line.strip() and not _is_comment(line.strip()))
+
+
+def _without_indents(program: str) -> str:
+    """An awk program, whose strings end on their line, without indents: those of packer-image have 600 bytes."""
+    return "".join(line.lstrip(" ") for line in program.splitlines(keepends=True))
 
 
 def _is_comment(line: str) -> bool:
