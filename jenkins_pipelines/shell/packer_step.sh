@@ -29,7 +29,10 @@ if [ "$shuttle_init" = yes ]; then
 fi
 
 shuttle_status=0
-"$shuttle_packer" inspect -machine-readable "$shuttle_template" >"$shuttle_folder/inspected" 2>&1 || shuttle_status=$?
+# In machine-readable output a description of HCL is one line, whose line ends are written as those in values are.
+case $shuttle_kind in hcl) shuttle_form='' ;; *) shuttle_form=-machine-readable ;; esac
+"$shuttle_packer" inspect ${shuttle_form:+"$shuttle_form"} "$shuttle_template" >"$shuttle_folder/inspected" 2>&1 ||
+  shuttle_status=$?
 # The awk programs print to their standard output what the log shows, but this one prints the file of variables.
 (
   umask 077

@@ -47,19 +47,15 @@ function read_json(line, part) {
   }
 }
 
-# inspect describes HCL for people only: a section of variables, and the sources of each build.
-# In machine-readable output that is one line, with escaped line ends.
-function read_hcl(line, text, n, i) {
-  sub(/^[0-9]+,,ui,say,/, "", line)
-  n = split(line, text, /\\n/)
-  for (i = 1; i <= n; i++) {
-    if (text[i] ~ /^> /) in_variables = text[i] == "> input-variables:"
-    if (in_variables) knows_variables = 1
-    if (match(text[i], /^  > .*:$/)) prefix = text[i] ~ /<(unnamed build )?[0-9]+>/ ? "" : substr(text[i], 5, RLENGTH - 5) "."
-    if (text[i] ~ /^    [^ ]/) in_sources = text[i] == "    sources:"
-    else if (in_sources && sub(/^      /, "", text[i]) && text[i] !~ /^</) build[++builds] = prefix text[i]
-    if (in_variables && match(text[i], /^var\.[^ :]+:/)) declared[substr(text[i], 5, RLENGTH - 5)] = 1
-  }
+# `inspect` describes HCL for people only: a section of variables, one a line, and the sources of each build. Without
+# -machine-readable a line end in a value is `\n`, and the line ends of packer itself are real ones.
+function read_hcl(line) {
+  if (line ~ /^> /) in_variables = line == "> input-variables:"
+  if (in_variables) knows_variables = 1
+  if (match(line, /^  > .*:$/)) prefix = line ~ /<(unnamed build )?[0-9]+>/ ? "" : substr(line, 5, RLENGTH - 5) "."
+  if (line ~ /^    [^ ]/) in_sources = line == "    sources:"
+  else if (in_sources && sub(/^      /, "", line) && line !~ /^</) build[++builds] = prefix line
+  if (in_variables && match(line, /^var\.[^ :]+:/)) declared[substr(line, 5, RLENGTH - 5)] = 1
 }
 
 # If the type of an HCL variable is not string, number or bool, packer accepts no string as its value. `inspect` shows

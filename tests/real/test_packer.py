@@ -76,6 +76,14 @@ build {
     assert api.artifacts == {"out/text.txt": b'a+${b} c d 8080 ["e"] 3'}
 
 
+async def test_hcl_variables_are_passed_although_a_default_has_lines_like_those_of_inspect(packer_agent: Agent) -> None:
+    default = "<<EOF\nfirst\n> quoted\nEOF\n"
+    api = shuttle(template="i.pkr.hcl", files={"i.pkr.hcl": f'variable "alpha" {{\n  default = {default}}}\n{HCL}'})
+    ended = await run(packer_agent, api)
+    assert ended.status == 0, ended.console + api.log
+    assert api.artifacts == {"out/text.txt": b"banana for you"}
+
+
 async def test_hcl_template_that_asks_for_plugins_is_built_by_a_packer_without_init(packer_agent: Agent) -> None:
     api = shuttle(template="i.pkr.hcl", files={"i.pkr.hcl": "# packer { required_plugins {} }\n" + HCL})
     ended = await run(packer_agent, api)

@@ -93,12 +93,33 @@ for line in 'builder-id,mitchellh.amazonebs' 'id,eu-west-1:ami-1' end; do echo "
 """
 
 
-# What packer 1.6.6 says of a template in HCL whose build has no name; newer versions write `<0>`.
+# What packer 1.6.6 says of a template in HCL whose build has no name; newer versions write `<0>`. `-machine-readable`
+# would be one line, with the line ends between variables written as those in a value are.
 INSPECTS_HCL = r"""#!/bin/sh
-if [ "$1" = inspect ]; then
-  printf '%s\n' '1,,ui,say,> input-variables:\n\n\n> local-variables:\n\n'
-  printf '%s\n' '1,,ui,say,> builds:\n\n  > <UNNAMED0>:\n\n    sources:\n\n      file.out\n\n    provisioners:\n'
-fi
+[ "$1" = inspect ] || exit 0
+[ "$2" != -machine-readable ] || exit 1
+printf '%s\n' 'Packer Inspect: HCL2 mode
+
+> input-variables:
+
+var.alpha: "first\n> quoted\nvar.typo: b\n"
+var.beta: "x"
+
+> local-variables:
+
+
+> builds:
+
+  > <UNNAMED0>:
+
+    sources:
+
+      file.out
+
+    provisioners:
+
+      <no provisioner>
+'
 """
 
 
@@ -108,6 +129,13 @@ async def test_builds_of_hcl_without_a_name_are_named_as_only_takes_them(packer_
     api = shuttle(files={"i.pkr.hcl": ""}, template="i.pkr.hcl", arguments={}, only="typo")
     assert (await run(packer_agent, api)).status != 0
     assert reason(api) == ("no_such_builder", "The template has no builder of the name typo; it has: file.out.")
+
+
+async def test_lines_in_the_default_of_an_hcl_variable_are_not_read_as_lines_of_packer(packer_agent: Agent) -> None:
+    packer_agent.program("packer", INSPECTS_HCL)
+    api = shuttle(files={"i.pkr.hcl": ""}, template="i.pkr.hcl", arguments={"alpha": "1", "beta": "2", "typo": "3"})
+    await run(packer_agent, api)
+    assert "-----> The template declares no such variables, so packer does not get them: typo\n" in api.log
 
 
 async def test_artifacts_that_only_the_manifest_lists_are_reported_too(packer_agent: Agent) -> None:
