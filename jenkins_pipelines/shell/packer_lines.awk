@@ -67,7 +67,7 @@ END {
 
 function show(kind, text) {
   text = text_of(text)
-  if (text ~ /^ *(==> )?[^ ]+ \(docker-push\): .*digest: sha256:/) note_digest(text)
+  if (text ~ /^ *(==> )?.+ \(docker-push\): .*digest: sha256:/) note_digest(text)
   if (kind == "error" && said == "") said = text
   if (text ~ /^(==>|   ) [^ ]/ || text ~ /^Build '/) began = 1
   print text
@@ -94,12 +94,18 @@ function note_error(name, text) {
   if (first_error == "") first_error = one_line(name) "\t" one_line(text)
 }
 
-function note_digest(text, tag) {
+# The line has a tag without its repository, and two builders may push the same tag. If one builder pushes it to two
+# repositories, the first is that of the first docker reference.
+function note_digest(text, found, builder, tag) {
   match(text, /digest: sha256:[0-9a-f]+/)
   if (RLENGTH != 79) return
+  found = substr(text, RSTART + 8, 71)
   tag = substr(text, 1, RSTART - 3)
   sub(/.*: /, "", tag)
-  digest[tag] = substr(text, RSTART + 8, 71)
+  builder = text
+  sub(/^ *(==> )?/, "", builder)
+  sub(/ \(docker-push\): .*/, "", builder)
+  if (!((builder, tag) in digest)) digest[builder, tag] = found
 }
 
 # The lines of an artifact follow one another: builder-id, id, string, files, end.
@@ -187,7 +193,10 @@ function note_docker(id) {
   if (id !~ /^[a-zA-Z0-9][a-zA-Z0-9._\/:@-]*$/) return
   if (id ~ /^sha256:/) images = images " " id
   else {
-    if (image == "") image = id
+    if (image == "") {
+      image = id
+      image_builder = target
+    }
     tags = tags " " id
   }
 }
@@ -201,7 +210,7 @@ function write_report(tag) {
     tag = image
     if (!sub(/.*:/, "", tag) || tag ~ /\//) tag = "latest"
     list = list ",\"image\":\"" quoted(image) "\""
-    if (tag in digest) list = list ",\"digest\":\"" digest[tag] "\""
+    if ((image_builder, tag) in digest) list = list ",\"digest\":\"" digest[image_builder, tag] "\""
   }
   print list "}" > (folder "/report")
 }

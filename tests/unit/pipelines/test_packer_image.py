@@ -64,6 +64,30 @@ async def test_docker_image_is_reported_and_removed_from_docker(packer_agent: Ag
     assert calls == [f"docker rmi {tagged}", f"docker image inspect {IMAGE}", f"docker rmi {IMAGE}"]
 
 
+# Two builders push the same tag at the same time, and the first pushes it to a second repository.
+PUSHES = r"""#!/bin/sh
+[ "$1" = build ] || exit 0
+push() { echo "1,,ui,message,    $1 (docker-push): 1: digest: sha256:$2 size: 735"; }
+image() {
+  for line in builder-id,packer.post-processor.docker-tag "id,$2" end; do echo "1,$1,artifact,0,$line"; done
+}
+push 'builder a' FIRST
+push 'builder a' OTHER
+push b OTHER
+image 'builder a' h/org/a:1
+image b h/org/b:1
+"""
+
+
+async def test_digest_of_the_image_is_that_of_its_own_builder(packer_agent: Agent) -> None:
+    first = "1" * 64
+    packer_agent.program("packer", PUSHES.replace("FIRST", first).replace("OTHER", "2" * 64))
+    api = shuttle(arguments={}, clean=False)
+    ended = await run(packer_agent, api)
+    assert ended.status == 0, ended.console + api.log
+    assert (api.reports["built"]["image"], api.reports["built"]["digest"]) == ("h/org/a:1", f"sha256:{first}")
+
+
 def manifest_entry(kind: str, artifact: str, run: str, *files: str) -> dict[str, Any]:
     listed = [{"name": name, "size": 1} for name in files]
     return {
