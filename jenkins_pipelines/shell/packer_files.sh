@@ -36,16 +36,24 @@ upload_packer_files() {
 
 # upload_made FILE: upload a file that a builder has made, as packer says.
 upload_made() {
-  name=${1#"$sources"/}
-  while [ "$name" != "${name#./}" ]; do name=${name#./}; done
+  plain_path "$1"
+  name=${name#"$sources"/}
+  name=${name#./}
   case /$name/ in
-    //* | */../* | */./*)
+    //* | */../*)
       say "Not uploaded, because it is not in the source's folder: $1"
       return 0
       ;;
   esac
   [ -f "$name" ] || fail artifact_refused "packer has made $name, but there is no such file; look at what removes it."
   upload_one "$name"
+}
+
+# plain_path PATH: sets `name` to the path with one slash for // and /./, which a target in the template and a pattern in
+# keep may have. The shell would need a time that is quadratic in the length, and users' code may write a name of 1 MiB.
+plain_path() {
+  name=$1
+  case $1 in *//* | */./*) name=`printf '%s\n' "$1" | sed 's|/\(\.\{0,1\}/\)*|/|g'` ;; esac
 }
 
 # upload_matches PATTERN
@@ -56,7 +64,8 @@ upload_matches() {
   unset IFS
   [ -e "$1" ] || say "No file matches the pattern in keep: $1"
   for match; do
-    match=${match#./}
+    plain_path "$match"
+    match=${name#./}
     if is_laid "$match"; then
       say "Not uploaded, because it is of the build that is resumed: $match"
     elif [ -d "$match" ] && [ ! -L "$match" ] && ! leads_out "$match"; then

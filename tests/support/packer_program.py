@@ -3,7 +3,7 @@
 Its output was recorded from Debian's packer 1.6.6 (`apt-get install packer`, Debian 12) by the commands `packer inspect
 -machine-readable`, `packer validate` and `packer build -color=false -machine-readable`, without network; that of the
 docker builder with dockerd 20.10 and docker-registry 2.8. It knows the builders null, file and docker, the provisioner
-shell-local, the functions `user` and `env`, and no HCL. tests/real runs the same tests with packer itself.
+shell-local, the functions `user`, `env` and `pwd`, and no HCL. tests/real runs the same tests with packer itself.
 """
 
 import json
@@ -131,7 +131,7 @@ def results(
     if builder["type"] == "null":
         return [("fnoeding.null", "Null", "Did not export anything. This is the null builder", [])]
     if builder["type"] == "file":
-        target = builder["target"]
+        target = builder["target"].replace("{{pwd}}", str(Path.cwd()))
         Path(target).write_text(expand(builder["content"]))
         return [("packer.file", "File", f"Stored file: {target}", [target])]
     chains = [one for chain in template.get("post-processors", []) for one in chain if one["type"] == "docker-tag"]

@@ -201,6 +201,18 @@ async def test_missing_file_that_packer_lists_fails_the_build(packer_agent: Agen
     assert api.artifacts == {}
 
 
+async def test_file_whose_target_has_empty_or_dot_parts_is_uploaded_once(packer_agent: Agent) -> None:
+    targets = ("out//text.txt", "././out/.//.///text.txt", "/././/out/./two.txt", "out/./.three.")
+    builders: list[dict[str, Any]] = [TEXT | {"name": target, "target": target} for target in targets]
+    builders[2]["target"] = "{{pwd}}" + targets[2]
+    files: dict[str, bytes | str] = {"disks/a/one": "1", "b/two.iso": "2"}
+    api = shuttle(TEMPLATE | {"builders": builders}, files=files, keep=["disks/.//a/", "b//*.iso"])
+    ended = await run(packer_agent, api)
+    assert ended.status == 0, ended.console + api.log
+    assert sorted(api.artifacts) == ["b/two.iso", "disks/a/one", "out/.three.", "out/text.txt", "out/two.txt"]
+    assert "Not uploaded" not in api.log
+
+
 async def test_template_that_is_a_link_out_of_the_source_is_refused(packer_agent: Agent) -> None:
     packer_agent.give("readlink")
     api = shuttle(template="linked.json", links={"linked.json": "/etc/hosts"})
