@@ -146,6 +146,9 @@ explain_packer() {
       ;;
     variable_missing) require_variables ;;
     no_such_builder) refuse_builders ;;
+    results_lost)
+      fail results_lost 'awk could not collect what packer has built; look at the lines above, and for space on the agent.'
+      ;;
     nothing_built)
       [ "$1" != 0 ] ||
         fail nothing_built 'packer has built nothing, although it reports no error; look at only and except.'

@@ -83,5 +83,11 @@ shuttle_status=`
     )
   } 4>&1
 `
+shuttle_read=$?
 exec 3>&-
+# packer may have failed because awk no longer reads what it says.
+if [ "$shuttle_read" != 0 ]; then
+  echo results_lost >"$shuttle_folder/outcome"
+  [ "$shuttle_status" != 0 ] || shuttle_status=1
+fi
 exit "${shuttle_status:-143}"

@@ -304,5 +304,13 @@ async def test_results_that_a_provisioner_forges_do_not_hurt_the_supervisor(pack
     api = shuttle(shell_local("PATH=$PATH:/usr/bin:/bin", f"{folder}; {forged}"))
     ended = await run(packer_agent, api)
     assert ended.status != 0
-    assert reason(api)[0] in {"no_such_builder", "packer_failed"}
+    assert reason(api)[0] in {"no_such_builder", "packer_failed", "results_lost"}
     assert everything_under(packer_agent.workspace) == []
+
+
+async def test_results_that_cannot_be_written_fail_the_build(packer_agent: Agent) -> None:
+    api = shuttle(shell_local("PATH=$PATH:/usr/bin:/bin; cd ../../*@shuttle*/environment/packer; mkdir files"))
+    ended = await run(packer_agent, api)
+    assert ended.status != 0
+    assert reason(api)[0] == "results_lost"
+    assert api.artifacts == {}
