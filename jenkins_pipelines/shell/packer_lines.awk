@@ -30,7 +30,7 @@ function read_line(part) {
   if (!split_line(part)) {
     print
     fflush()
-  } else if (part[3] == "ui") show(part[4], part[5])
+  } else if (part[3] == "ui") show(part[5])
   else if (part[3] == "error") note_error(target, text_of(part[4]))
   else if (part[3] == "artifact") read_artifact(part[5], part)
 }
@@ -65,10 +65,9 @@ END {
   write_report()
 }
 
-function show(kind, text) {
+function show(text) {
   text = text_of(text)
   if (text ~ /^ *(==> )?.+ \(docker-push\): .*digest: sha256:/) note_digest(text)
-  if (kind == "error" && said == "") said = text
   if (text ~ /^(==>|   ) [^ ]/ || text ~ /^Build '/) began = 1
   print text
   fflush()
@@ -91,6 +90,7 @@ function text_of(field) {
 }
 
 function note_error(name, text) {
+  built[name] = 1
   if (first_error == "") first_error = one_line(name) "\t" one_line(text)
 }
 

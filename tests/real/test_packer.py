@@ -107,6 +107,29 @@ async def test_missing_variable_and_unknown_builder_of_hcl_are_reported(
     assert sentence in reason(api)[1]
 
 
+async def test_builder_of_hcl_that_fails_is_not_said_to_be_missing(packer_agent: Agent) -> None:
+    hcl = """\
+source "file" "good" {
+  content = "x"
+  target  = "out/text.txt"
+}
+source "null" "bad" {
+  communicator = "none"
+}
+build {
+  sources = ["source.file.good", "source.null.bad"]
+  provisioner "shell-local" {
+    only   = ["null.bad"]
+    inline = ["exit 3"]
+  }
+}
+"""
+    api = shuttle(template="i.pkr.hcl", files={"i.pkr.hcl": hcl}, arguments={}, only="file.good,null.bad,typo")
+    assert (await run(packer_agent, api)).status != 0
+    assert reason(api)[1].startswith("packer could not build null.bad: Script exited"), api.log
+    assert "-----> The template has no builders of these names: typo\n" in api.log
+
+
 async def test_docker_image_is_built_tagged_pushed_and_removed_from_the_agent(packer_agent: Agent) -> None:
     async with docker_and_registry() as (host, registry):
         packer_agent.environment |= {"DOCKER_HOST": host}

@@ -155,6 +155,16 @@ async def test_builds_of_hcl_without_a_name_are_named_as_only_takes_them(packer_
     assert reason(api) == ("no_such_builder", "The template has no builder of the name typo; it has: file.out.")
 
 
+async def test_builder_of_hcl_that_fails_is_not_said_to_be_missing(packer_agent: Agent) -> None:
+    lines = "1,file.good,artifact,0,end", "1,null.bad,error,exit 3"
+    packer_agent.program("packer", f'#!/bin/sh\n[ "$1" != build ] || printf "%s\\n" {" ".join(map(repr, lines))}\n')
+    only = "file.good,null.bad,typo"
+    api = shuttle(files={"i.pkr.hcl": ""}, template="i.pkr.hcl", arguments={}, only=only)
+    await run(packer_agent, api)
+    assert reason(api) == ("packer_failed", "packer could not build null.bad: exit 3")
+    assert "-----> The template has no builders of these names: typo\n" in api.log
+
+
 async def test_lines_in_the_default_of_an_hcl_variable_are_not_read_as_lines_of_packer(packer_agent: Agent) -> None:
     packer_agent.program("packer", INSPECTS_HCL)
     api = shuttle(files={"i.pkr.hcl": ""}, template="i.pkr.hcl", arguments={"alpha": "1", "beta": "2", "typo": "3"})
