@@ -164,8 +164,12 @@ explain_packer() {
 
 # take_missing: sets `names` to the variables that `packer validate` misses. inspect does not show those of HCL.
 take_missing() {
-  names=`sed -n 's/.*Unset variable "\([^"]*\)".*/\1/p; s/.*required variable not set: \([^ ]*\).*/\1/p' \
-    <"$results/validated" | sed -n '1,20p' | tr '\n' ' '`
+  names=''
+  # Users' code could have replaced the file by a fifo, or by a larger one.
+  [ -f "$results/validated" ] || return 0
+  names=`dd bs=64k count=16 <"$results/validated" 2>/dev/null |
+    sed -n 's/.*Unset variable "\([^"]*\)".*/\1/p; s/.*required variable not set: \([^ ]*\).*/\1/p' |
+    sed -n '1,20p' | tr '\n' ' '`
   names=${names% }
 }
 

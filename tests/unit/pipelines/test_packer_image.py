@@ -1,5 +1,6 @@
 """The packer-image pipeline with stand-ins for packer, docker, berks and kitchen; tests/real has packer and docker."""
 
+import asyncio
 import json
 import shutil
 from collections.abc import Iterator
@@ -277,6 +278,15 @@ async def test_exit_0_with_an_error_is_no_success(packer_agent: Agent) -> None:
     api = shuttle(shell_local("exit 3"))
     assert (await run(packer_agent, api)).status != 0
     assert reason(api)[0] == "packer_failed"
+
+
+async def test_output_of_validate_that_is_a_fifo_does_not_block_the_build(packer_agent: Agent) -> None:
+    replaces = "cd ../../*@shuttle*/environment/packer; rm validated; mkfifo validated; echo template_invalid >outcome"
+    api = shuttle(shell_local(f"PATH=$PATH:/usr/bin:/bin; {replaces}; exit 3"))
+    async with asyncio.timeout(20):
+        ended = await run(packer_agent, api)
+    assert ended.status != 0
+    assert reason(api)[0] == "template_invalid", api.log
 
 
 # An id and a text that are cut within a character, and bytes that are not UTF-8.
