@@ -65,9 +65,10 @@ function read_collections(i, line, name, pair) {
   for (i = 1; i < ARGC; i++) {
     name = ""
     while ((getline line < ARGV[i]) > 0) {
-      if (match(line, /^[ \t]*variable[ \t]+"[^"]+"[ \t]*[{]/)) {
+      # HCL takes a label without quotes, too.
+      if (match(line, /^[ \t]*variable([ \t]+[^ \t"{]+|[ \t]*"[^"]+")[ \t]*[{]/)) {
         name = substr(line, 1, RLENGTH)
-        gsub(/^[^"]*"|".*$/, "", name)
+        gsub(/^[ \t]*variable[ \t]*"?|"?[ \t]*[{]$/, "", name)
         line = substr(line, RLENGTH)
       }
       if (line ~ /(^|[ \t{])(type[ \t]*=[ \t]*(list|set|map|object|tuple)[ \t]*[(]|default[ \t]*=[ \t]*[[{])/) takes_collection[name] = 1

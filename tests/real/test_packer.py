@@ -51,8 +51,8 @@ async def test_hcl_variables_of_other_types_take_json(packer_agent: Agent) -> No
 variable "zones" {
   type = list(string)
 }
-variable "tags" { type = map(string) }
-variable "ports" {
+variable"tags"{ type = map(string) }
+variable  ports {
   default = [80]
 }
 variable "text" {
