@@ -85,13 +85,13 @@ def compact_json(value: Any) -> str:
 
 
 class _WholeNumbers:
-    """Turns whole doubles into integers, which are written with all their digits."""
+    """Converts doubles without a fraction to integers, which are written with all their digits."""
 
     def __init__(self) -> None:
         self._digits = 0
 
     def of(self, value: Any) -> Any:
-        """The value with integers in place of whole doubles. Raises InvalidJsonError: they have too many digits."""
+        """The converted value. Raises InvalidJsonError: the integers have too many digits."""
         if isinstance(value, dict):
             return {key: self.of(child) for key, child in value.items()}
         if isinstance(value, list):

@@ -12,8 +12,8 @@ from shuttle.errors import ConflictError
 from shuttle.store.builds import reread
 from shuttle.store.prepared import Prepared
 from shuttle.store.record_sizes import check_size
-from shuttle.store.record_states import EndedBuildError, lock_written
-from shuttle.store.records import begin_record, ended_before
+from shuttle.store.record_states import EndedBuildError
+from shuttle.store.records import begin_record, ended_before, lock_written
 from shuttle.store.tables import failures
 from shuttle.store.transitions import finish_build
 from shuttle.store.tx import Tx

@@ -7,9 +7,8 @@ from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
-from shuttle.build import Api, Build, Ending, State
+from shuttle.build import Api, Ending, State
 from shuttle.errors import InvalidRequestError, NotFoundError
-from shuttle.store.builds import lock_build
 from shuttle.store.prepared import Call, Prepared, fetch_together
 from shuttle.store.progress import INSERT_STATE, LAST_CODE, new_state
 from shuttle.store.record_sizes import FEW_STATES, check_size
@@ -154,15 +153,16 @@ def record_state(tx: Tx, build_uuid: str, report: StateReport) -> tuple[str, Sta
     if build.state.final:
         raise EndedBuildError
     closes = last is not None and last.code == meaning.code and last.ended_at is None and _is_completed(status)
+    closed = last if closes else None
     if (known.newest or 0) >= FEW_STATES:
         new = {"details": report.details or None, "message": report.message, "status": status}
-        others = (states.c.position != last.position,) if last is not None and closes else ()
-        check_size(tx, states, build.build_uuid, new, *others)
+        replaced_position = 0 if closed is None else closed.position  # that of no state is 0
+        check_size(tx, states, build.build_uuid, new, states.c.position != replaced_position)
     if build.api is Api.RECORD and build.state is State.RECORDED:
         begin_record(tx, known_build(tx, build.build_uuid))
     writes = list[Call]()
-    if last is not None and closes:
-        row = _close(tx, build.build_uuid, last, report)
+    if closed is not None:
+        row = _close(tx, build.build_uuid, closed, report)
     else:
         row, writes = _added(tx, build.build_uuid, known, replace(report, code=meaning.code, status=status))
     changed = {"uuid": build.build_uuid, "new_code": meaning.code, "now": tx.now.steady}
@@ -226,16 +226,6 @@ def _locked(tx: Tx, build_uuid: str) -> _Locked | None:
         of_platform = api == Api.RECORD and bool((record or {}).get("of_platform"))
         return _Locked(uuid, app_id, Api(api), State(state), state_code, of_platform)
     return None
-
-
-def lock_written(tx: Tx, build_uuid: str) -> Build:
-    """The build that a write goes to (see `written_build`), locked; this counts as a call. Raises NotFoundError."""
-    build = lock_build(tx, build_uuid)
-    if build is None or build.state.final:
-        target = written_build(tx, build_uuid)
-        build = lock_build(tx, target.build_uuid) or target
-    note_call(tx, build.build_uuid)
-    return build
 
 
 def _is_repeat(last: StateRow, code: int, status: str | None, report: StateReport) -> bool:

@@ -191,6 +191,16 @@ def written_build(tx: Tx, build_uuid: str) -> Build:
     return build
 
 
+def lock_written(tx: Tx, build_uuid: str) -> Build:
+    """The build that a write goes to (see `written_build`), locked; this counts as a call. Raises NotFoundError."""
+    build = lock_build(tx, build_uuid)
+    if build is None or build.state.final:
+        target = written_build(tx, build_uuid)
+        build = lock_build(tx, target.build_uuid) or target
+    note_call(tx, build.build_uuid)
+    return build
+
+
 def ended_before(tx: Tx, build_uuid: str, written: Build) -> Build | None:
     """The build with this uuid, if writes to it go to `written`, which does not run.
 

@@ -19,7 +19,8 @@ from shuttle.store.record_artifacts import (
     known_artifact,
     references_and_files,
 )
-from shuttle.store.record_states import EndedBuildError, lock_written
+from shuttle.store.record_states import EndedBuildError
+from shuttle.store.records import lock_written
 from shuttle.store.tx import Tx
 from shuttle.web import SERVICES
 from shuttle.web.description import Parameter, describe

@@ -15,8 +15,8 @@ from shuttle.store.builds import reread
 from shuttle.store.projects import projects_of_apps, referred_project
 from shuttle.store.record_failures import end_record, failures_of, repeated_end
 from shuttle.store.record_lists import BuildFilter, page_of_records
-from shuttle.store.record_states import StateReport, lock_written, record_state, states_of
-from shuttle.store.records import add_fields, children_of, known_build
+from shuttle.store.record_states import StateReport, record_state, states_of
+from shuttle.store.records import add_fields, children_of, known_build, lock_written
 from shuttle.store.references import Kind, references_of_labels
 from shuttle.store.tx import Tx
 from shuttle.web import SERVICES

@@ -12,6 +12,7 @@ from shuttle.jenkins.client import JenkinsClient
 from tests.contract.jenkins.exchanges import FILES
 from tests.contract.jenkins.replay import Replay
 from tests.contract.jenkins.servers import REAL_URL, ServerUnderTest, emulated_server, generation_of, real_server
+from tests.support.unchecked import unchecked
 
 # Scenarios that need a Jenkins started by the tests.
 NEEDS = {
@@ -74,9 +75,7 @@ async def server(request: pytest.FixtureRequest, tmp_path: Path, generation: str
         if os.environ.get("JENKINS_ALONE") == "1":
             offered.add("alone")
         if missing := sorted(needs - offered):
-            why = "; ".join(NEEDS[what] for what in missing)
-            # Where results are relied upon, an unchecked part must not look as if it had been checked.
-            (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(why)
+            unchecked("; ".join(NEEDS[what] for what in missing))
         yield server
 
 

@@ -19,8 +19,7 @@ from shuttle.store.record_artifacts import (
     references_and_files,
 )
 from shuttle.store.record_files import record_file
-from shuttle.store.record_states import lock_written
-from shuttle.store.records import create_record
+from shuttle.store.records import create_record, lock_written
 from shuttle.vault import Vault
 from tests.contract.store.test_races import overlapping
 from tests.contract.store.test_records import new_record

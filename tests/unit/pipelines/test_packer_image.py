@@ -46,6 +46,14 @@ def docker_template(**builder: Any) -> dict[str, Any]:
     return {"builders": [docker], "post-processors": [[tag, {"type": "docker-push"}]]}
 
 
+@pytest.mark.parametrize("name", ["a.pkr.hcl", "a.pkr.json"])
+async def test_plugins_of_templates_in_a_folder_are_fetched(packer_agent: Agent, name: str) -> None:
+    notes = stand_in(packer_agent, "packer")
+    plugins = {"a.pkr.hcl": "packer { required_plugins {} }", "a.pkr.json": '{"packer": {"required_plugins": {}}}'}
+    await run(packer_agent, shuttle(files={f"templates/{name}": plugins[name]}, arguments={}, template="templates"))
+    assert "packer init templates\n" in notes.read_text()
+
+
 async def test_docker_image_is_reported_and_removed_from_docker(packer_agent: Agent) -> None:
     notes = stand_in(packer_agent, "docker")
     api = shuttle(docker_template(), arguments={})

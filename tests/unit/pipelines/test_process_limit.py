@@ -10,20 +10,21 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.unchecked import unchecked
 from tests.unit.pipelines.agent import SHELLS, Agent, is_running, long_time
 from tests.unit.pipelines.builds import SCRIPT, shuttle, until
 
 # The interpreter of the tests may be in a folder that the agent's user cannot read.
 _PYTHON = shutil.which("python3", path="/usr/bin:/usr/local/bin")
-pytestmark = [
-    pytest.mark.skipif(os.geteuid() != 0, reason="only root can run an agent as another user"),
-    pytest.mark.skipif(_PYTHON is None, reason="needs the system's python3"),
-]
 
 
 @pytest.fixture(params=SHELLS)
 def limited_agent(request: pytest.FixtureRequest) -> Iterator[Agent]:
     """An agent with a user of its own, who may have 40 processes."""
+    if os.geteuid() != 0:
+        unchecked("only root can run an agent as another user")
+    if _PYTHON is None:
+        unchecked("the build needs the python3 of the system")
     home = Path(tempfile.mkdtemp(prefix="limited-agent-"))
     agent = Agent(home, request.param, process_limit=40)
     yield agent
