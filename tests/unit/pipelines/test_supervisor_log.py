@@ -181,7 +181,8 @@ exit 5
         each_agent.url = api.url
         api.claim_answer = {"log": {"max_bytes": 100_000}}
         step = await each_agent.start(SCRIPT)
-        await api.until(lambda: len(api.log) >= 300_000)
+        # On a loaded machine the first push may have only a part of them, and beyond the limit nothing more is sent.
+        await api.until(lambda: len(api.log) > 100_000)
         (each_agent.home / "full").touch()
         run = await step.ended()
     assert (run.status, api.ends) == (5, {"main": 5})
