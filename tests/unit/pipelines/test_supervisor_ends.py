@@ -258,7 +258,7 @@ async def test_setting_the_agent_clock_back_does_not_delay_a_stop(each_agent: Ag
         await api.until(lambda: "begun" in api.log)
         before.unlink(missing_ok=True)
         step.stop_as_jenkins_does()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(25):
             run = await step.ended()
     assert (run.status, api.ends) == (143, {"main": 143})
     assert not is_running(forever)
@@ -484,7 +484,7 @@ async def test_stages_that_could_not_be_reported_at_once_are_reported_later(each
 
 
 async def test_refused_stage_reports_do_not_delay_the_build(agent: Agent) -> None:
-    async with shuttle("echo built\n") as api, asyncio.timeout(10):
+    async with shuttle("echo built\n") as api, asyncio.timeout(25):
         agent.url = api.url
         api.faults["progress"].extend([503] * 100)
         run = await agent.run(SCRIPT)
@@ -604,7 +604,7 @@ async def test_killed_supervisor_leaves_no_process_behind(each_agent: Agent) -> 
         step = await each_agent.start(SCRIPT)
         await until(lambda: "begun\n" in api.log)
         step.process.kill()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(25):
             while any(map(is_running, times)):
                 await asyncio.sleep(0.05)
         await step.ended()
